@@ -1,0 +1,121 @@
+"""How rows lie on disk: a folder that other programs can read too, written whole or not at all.
+
+``<view>.npy`` (memory-mapped on reading), ``<view>.present.npy`` where something is missing, ``metadata.tsv``
+(missing values are ``n/a``, as in BIDS), ``about.json``, and ``<view>-info.fif`` for MEG and EEG sensors.
+Nothing here pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .signal import Sensors
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A temporary name that becomes `path` when the block ends well, and vanishes when it does not.
+
+    >>> with tempfile.TemporaryDirectory() as tmp:
+    ...     with whole(f"{tmp}/a.txt") as new:
+    ...         _ = new.write_text("all of it")
+    ...     Path(tmp, "a.txt").read_text()
+    'all of it'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / path.name
+    try:
+        yield new
+        if path.is_dir() and new.is_dir():
+            old = new.with_name("old")
+            path.rename(old)  # a folder cannot be replaced in one step; the old one is kept until the new is there
+        os.replace(new, path)
+    finally:
+        shutil.rmtree(new.parent, ignore_errors=True)
+
+
+def write(
+    folder: str | Path,
+    tensors: Mapping[str, Tensor],
+    present: Mapping[str, Tensor],
+    metadata: pd.DataFrame | None,
+    about: Mapping[str, Any],
+) -> None:
+    """Stores tensors, masks, metadata and descriptions as a folder."""
+    with whole(folder) as new:
+        new.mkdir()
+        for name, tensor in tensors.items():
+            _refuse_path(name)
+            np.save(new / f"{name}.npy", tensor.detach().cpu().numpy())
+            if not bool(present[name].all()):
+                np.save(new / f"{name}.present.npy", present[name].cpu().numpy())
+        said = {name: _say(what, new / f"{name}-info.fif") for name, what in about.items()}
+        if metadata is not None:
+            metadata.to_csv(new / "metadata.tsv", sep="\t", index=False, na_rep="n/a")
+        dtypes = None if metadata is None else {str(c): str(t) for c, t in metadata.dtypes.items()}
+        index = {"ivekit": "views", "views": list(tensors), "about": said, "dtypes": dtypes}
+        (new / "about.json").write_text(json.dumps(index, indent=1))
+
+
+def read(folder: str | Path) -> tuple[dict, dict, pd.DataFrame | None, dict]:
+    """What `write` stored. A missing or foreign folder is an error that says so."""
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / "about.json").read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} is not a saved Views folder: it has no about.json") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / 'about.json'} is not readable: {error}") from None
+    if index.get("ivekit") != "views":
+        raise ValueError(f"{folder} is not a saved Views folder: its about.json is another program's")
+    tensors = {name: torch.from_numpy(_load(folder / f"{name}.npy", "c")) for name in index["views"]}
+    masks = {n: folder / f"{n}.present.npy" for n in tensors}
+    present = {n: torch.from_numpy(_load(path, None)) for n, path in masks.items() if path.exists()}
+    about = {name: _hear(what, folder / f"{name}-info.fif") for name, what in index["about"].items()}
+    return tensors, present, _frame(folder / "metadata.tsv", index["dtypes"]), about
+
+
+def _load(path: Path, mode: str | None) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.parent} lacks {path.name}, which its about.json names") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a readable array: {error}") from None
+
+
+def _frame(path: Path, dtypes: dict[str, str] | None) -> pd.DataFrame | None:
+    if dtypes is None:
+        return None
+    text = {c: str for c, t in dtypes.items() if t in ("str", "object", "string", "category")}
+    frame = pd.read_csv(
+        path, sep="\t", na_values=["n/a"], keep_default_na=False, dtype=text, float_precision="round_trip"
+    )
+    return frame.astype({c: t for c, t in dtypes.items() if not t.startswith("object")})
+
+
+def _refuse_path(name: str) -> None:
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"a view's name becomes a file's name, and {name!r} cannot be one")
+
+
+def _say(what: Any, info: Path) -> Any:
+    """A description as JSON; sensors keep their mne.Info as a file beside it."""
+    return {"sensors": what.save(info)} if isinstance(what, Sensors) else what
+
+
+def _hear(what: Any, info: Path) -> Any:
+    return Sensors.open(what["sensors"], info) if isinstance(what, dict) and "sensors" in what else what
