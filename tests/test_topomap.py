@@ -27,9 +27,11 @@ def only(info: mne.Info, kind: str) -> mne.Info:
 
 
 def ring(n: int, radius: float = 0.08, kind: str = "mag") -> SimpleNamespace:
-    angle = 2 * np.pi * np.arange(n) / n + 0.1
-    radius = radius * (1 - 0.3 * (np.arange(n) % 2))  # two rings: points of one circle have no triangulation
-    pos = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+    """Sensors about a circle, off it: the triangulation of points on one circle is a matter of rounding."""
+    wobble = np.random.default_rng(n)
+    angle = 2 * np.pi * np.arange(n) / n
+    far = radius * wobble.uniform(0.6, 1.0, n)
+    pos = np.stack([far * np.cos(angle), far * np.sin(angle)], 1)
     return SimpleNamespace(names=[f"S{i}" for i in range(n)], kinds=[kind] * n, pos=pos, info=None)
 
 
