@@ -1,6 +1,11 @@
 """ivekit: interpretable variational encoders for several recordings at once."""
 
+from .models import Conditional, MultimodalVAE, Outputs, Plan
+from .objectives import KL, NLL, Cyclical, Linear, Objective
 from .signal import Sensors, Standardise, Whiten, ZScore
 from .views import Views
 
-__all__ = ["Sensors", "Standardise", "Views", "Whiten", "ZScore"]
+__all__ = [
+    "KL", "NLL", "Conditional", "Cyclical", "Linear", "MultimodalVAE", "Objective", "Outputs", "Plan", "Sensors",
+    "Standardise", "Views", "Whiten", "ZScore",
+]  # fmt: skip

@@ -56,10 +56,10 @@ class Normal(Distribution):
     def log_prob(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)  # under autocast a density is still taken in full
-        if scale.numel() == 1 and (mask is None or mask.ndim == 1):
-            squares, n = (x - loc).square().flatten(1).sum(1), x[0].numel()
+        if scale.numel() in (1, scale.shape[0] if scale.ndim == loc.ndim else 1) and (mask is None or mask.ndim == 1):
+            squares, n, scale = (x - loc).square().flatten(1).sum(1), loc.shape[1:].numel(), scale.flatten()
             total = -0.5 * squares / scale.square() - n * (scale.log() + 0.5 * LOG_2PI)
-            return total.flatten() if mask is None else total.flatten() * mask
+            return total if mask is None else total * mask
         return _total(-0.5 * ((x - loc) / scale).square() - scale.log() - 0.5 * LOG_2PI, mask)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:

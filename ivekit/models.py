@@ -1,0 +1,192 @@
+"""The two models, with latent variables and without: both take `Views` and say `Outputs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import repeat
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from .distributions import Standardised
+from .nn import Tokens
+from .signal import Standardise
+from .views import Views
+
+
+@dataclass
+class Outputs:
+    """What a model says of a batch.
+
+    q : the posteriors q(z | x), by block of the latent space: "shared", or the name of the view it is private to.
+    z : samples of them while training, their means otherwise, ``(b, k)``.
+    p : the likelihoods p(x | z), by view, in the data's own units.
+    """
+
+    q: dict[str, Any]
+    z: dict[str, Tensor]
+    p: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which subsets of the views a model sees in training, and which views each subset must tell.
+
+    names : the views, in the order of the columns.
+    seen, scored : (subsets, views).
+    unseen : the private code of a view that is not seen, from a standard normal sample: ``torch.zeros_like`` puts it
+        at its prior mean, ``torch.clone`` leaves it a sample of the prior.
+
+    The published objectives for several views are such plans; `ivekit.plans` has them by name.
+
+    >>> Plan(("a", "b"), torch.tensor([[True, True], [True, False]]), torch.ones(2, 2, dtype=torch.bool))
+    Plan: a+b -> a, b; a -> a, b
+    """
+
+    names: tuple[str, ...]
+    seen: Bool[Tensor, "s m"]
+    scored: Bool[Tensor, "s m"]
+    unseen: Any = torch.clone
+
+    def __post_init__(self):
+        for role, mask in (("seen", self.seen), ("scored", self.scored)):
+            if mask.ndim != 2 or mask.shape[1] != len(self.names) or mask.shape != self.seen.shape:
+                raise ValueError(f"{role} must be (subsets, {len(self.names)} views), got {tuple(mask.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def __repr__(self) -> str:
+        def some(row: Tensor) -> list[str]:
+            return [name for name, there in zip(self.names, row.tolist()) if there]
+
+        each = (f"{'+'.join(some(a)) or 'nothing'} -> {', '.join(some(b))}" for a, b in zip(self.seen, self.scored))
+        return f"Plan: {'; '.join(each)}"
+
+    def sees(self, name: str) -> Bool[Tensor, "s"]:
+        """The subsets that a view is in; one that the plan does not name is always seen."""
+        return self._column(self.seen, name)
+
+    def _column(self, mask: Tensor, name: str) -> Tensor:
+        return mask[:, self.names.index(name)] if name in self.names else torch.ones(len(mask), dtype=torch.bool)
+
+    def views(self, batch: Views) -> Views:
+        """The batch once a subset, ``(s b)`` rows, of which present is what that subset is scored on.
+
+        >>> plan = Plan(("a",), torch.tensor([[True], [False]]), torch.tensor([[True], [True]]))
+        >>> plan.views(Views({"a": torch.ones(3, 2)}))
+        Views of 6 rows
+          a  (2,)
+        """
+        tensors = {n: repeat(x, "b ... -> (s b) ...", s=len(self)) for n, x in batch.items()}
+        present = {}
+        for name, mask in batch.present.items():
+            scored = self._column(self.scored, name).to(mask.device)
+            each = repeat(mask, "b ... -> s b ...", s=len(self)) & scored.reshape(-1, *[1] * mask.ndim)
+            present[name] = each.flatten(0, 1)
+        return batch._like(tensors, present)
+
+
+class MultimodalVAE(nn.Module):
+    """Views explained by a latent vector that they share and, where wanted, one that each has to itself.
+
+    encoders : view -> tokens. Views named in `condition` are encoded, not decoded.
+    posterior : the tokens of all views -> q(z_shared | x).
+    decoders : (z_shared and the view's own z side by side, tokens of the condition) -> p(x | z).
+    private : for the views that have one, the tokens of that view -> q(z_view | x_view).
+    standardise : fitted on training rows; encoders see its numbers, likelihoods are told in the data's units.
+
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> out = model(Views({"a": torch.zeros(4, 3)}))
+    >>> out.q["shared"], out.p["a"]
+    (Normal(rows=4, event=(2,)), Normal(rows=4, event=(3,)))
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        posterior: nn.Module,
+        decoders: Mapping[str, nn.Module],
+        private: Mapping[str, nn.Module] | None = None,
+        condition: Sequence[str] = (),
+        standardise: Standardise | None = None,
+    ):
+        super().__init__()
+        for role, names in (("private", private or {}), ("condition", condition)):
+            if unknown := set(names) - set(encoders):
+                raise ValueError(f"{role} names {sorted(unknown)}, which have no encoder; there are {list(encoders)}")
+        self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
+        self.posterior, self.private = posterior, nn.ModuleDict(private or {})
+        self.condition, self.standardise = tuple(condition), standardise or Standardise()
+
+    def encode(self, views: Views) -> dict[str, Any]:
+        """The posteriors of a batch, by block."""
+        return self._beliefs(_tokens(self.encoders, self.standardise(views)))
+
+    def _beliefs(self, tokens: dict[str, Tokens]) -> dict[str, Any]:
+        own = {name: head({name: tokens[name]}) for name, head in self.private.items()}
+        told = {name: t for name, t in tokens.items() if name not in self.condition}
+        return {"shared": self.posterior(told)} | own
+
+    def decode(self, z: Mapping[str, Tensor], context: Tokens | None = None) -> dict[str, Any]:
+        """The likelihoods of every view from latent vectors by block, ``(b, k)`` each."""
+        p = {}
+        for name, decoder in self.decoders.items():
+            own = [z[name]] if name in self.private else []
+            p[name] = _in_units(self.standardise, name, decoder(torch.cat([z["shared"], *own], -1), context))
+        return p
+
+    def forward(self, views: Views, plan: Plan | None = None) -> Outputs:
+        tokens = _tokens(self.encoders, self.standardise(views))
+        if plan is not None:
+            tokens = {name: t.stacked(plan.sees(name).to(t.x.device)) for name, t in tokens.items()}
+        q = self._beliefs(tokens)
+        z = {block: d.rsample() if self.training else d.mean for block, d in q.items()}
+        if plan is not None and self.training:
+            for name in self.private:
+                z[name] = torch.where(tokens[name].present[:, None], z[name], plan.unseen(z[name]))
+        context = Tokens.cat([tokens[name] for name in self.condition]) if self.condition else None
+        return Outputs(q, z, self.decode(z, context))
+
+
+class Conditional(nn.Module):
+    """Some views tell others, p(y | x): cross-modal models and classifiers.
+
+    fusion : tokens of all encoded views -> ``(b, k)``; by default the mean of those that are there, which forgets
+        their order: give `Flat` encoders, or a fusion that keeps it, where order matters.
+
+    >>> from ivekit.nn import Categorical, MLPDecoder, MLPEncoder
+    >>> model = Conditional(dict(x=MLPEncoder(3, 8)), dict(label=Categorical(MLPDecoder(8, 4))))
+    >>> model(Views({"x": torch.zeros(5, 3)})).p["label"].mean.shape
+    torch.Size([5, 4])
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        fusion: Any = None,
+        standardise: Standardise | None = None,
+    ):
+        super().__init__()
+        self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
+        self.fusion, self.standardise = fusion, standardise or Standardise()
+
+    def forward(self, views: Views, plan: None = None) -> Outputs:
+        tokens = _tokens(self.encoders, self.standardise(views))
+        context = Tokens.cat(list(tokens.values()))
+        z = context.mean() if self.fusion is None else self.fusion(tokens)
+        p = {name: _in_units(self.standardise, name, d(z, context)) for name, d in self.decoders.items()}
+        return Outputs({}, {"shared": z}, p)
+
+
+def _tokens(encoders: nn.ModuleDict, views: Views) -> dict[str, Tokens]:
+    return {name: Tokens.of(encode(views[name]), views.rows_present(name)) for name, encode in encoders.items()}
+
+
+def _in_units(standardise: Standardise, name: str, p: Any) -> Any:
+    return Standardised(p, standardise.transforms[name]) if name in standardise.transforms else p
