@@ -5,6 +5,8 @@ from .objectives import KL, NLL, Cyclical, Linear, Objective
 from .signal import Sensors, Standardise, Whiten, ZScore
 from .views import Views
 
+__version__ = "0.1.0.dev0"
+
 __all__ = [
     "KL", "NLL", "Conditional", "Cyclical", "Linear", "MultimodalVAE", "Objective", "Outputs", "Plan", "Sensors",
     "Standardise", "Views", "Whiten", "ZScore",
