@@ -1,0 +1,63 @@
+# make demo    an environment, then the main job: train IVE on data_samples and write its report
+# make test    an environment, then everything that must hold: lint, types, unit tests, doctests, notebooks
+# The environment is made once; a second call installs nothing until pyproject.toml or constraints.txt change.
+
+VENV   ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
+NBVAL  := -m pytest -n $(JOBS) --dist loadfile --nbval notebooks/
+
+.PHONY: help env demo test lint types lab notebooks notebooks-matrix samples runs evidence bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+
+env: $(STAMP)    ## the environment in $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ivekit needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(STAMP)   ## train IVE on the recordings in data_samples, print held-out scores, write a report
+	$(BIN)/python -m ivekit demo
+
+lint: $(STAMP)   ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: lint types ## lint, types, then unit tests, doctests and notebooks in one pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+lab: $(STAMP)    ## JupyterLab at the first notebook
+	$(BIN)/jupyter lab $(FIRST)
+
+notebooks: $(STAMP) ## execute the notebooks and store them; where nothing changed, git sees no difference
+	$(BIN)/python notebooks/store.py
+
+# Another number of threads, then another processor: the kernels that a machine from before AVX would take.
+notebooks-matrix: $(STAMP) ## the notebooks with 2 threads, then on an emulated older processor
+	OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 $(BIN)/python $(NBVAL)
+	ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python $(NBVAL)
+
+samples: $(STAMP) ## simulate data_samples again: the same bytes
+	$(BIN)/python data_samples/make.py
+
+runs: $(STAMP)   ## train the default runs that the notebooks load
+	$(BIN)/python data_samples/runs/make.py
+
+evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
+	set -e; for study in evidence/*.py; do $(BIN)/python $$study; done
+
+bench: $(STAMP)  ## the benchmarks
+	set -e; for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark; done
+
+clean:           ## remove the environment, caches and builds; recordings and runs stay
+	rm -rf $(VENV) build dist ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
