@@ -1,0 +1,20 @@
+"""What holds for every test, doctest and notebook: shapes are checked, and no result depends on the number of cores.
+
+The import hook must be here, above `ivekit/`, so that it is in place before the doctests import it. (jaxtyping's own
+pytest option does not reach the workers of pytest-xdist.)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from jaxtyping import install_import_hook
+
+# Two threads that fight for two busy cores run many times slower than one; and one adds up in a fixed order.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+if "ivekit" in sys.modules:
+    raise RuntimeError("ivekit was imported before its shapes could be checked: see which pytest plugin imports it")
+install_import_hook("ivekit", "beartype.beartype")

@@ -1,0 +1,91 @@
+"""The project's files agree with one another, and the settings of the tests are in force."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import ivekit
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "playwright-python": "playwright"}  # its names
+
+
+def ranges(lines: list[str]) -> dict[str, str]:
+    """{name: its version range, in one order}, without the lines that name this package."""
+    found = map(Requirement, lines)
+    return {r.name.lower(): ",".join(sorted(map(str, r.specifier))) for r in found if r.name != "ivekit"}
+
+
+def wanted() -> dict[str, str]:
+    """Core and tests, which take every extra."""
+    return ranges([*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)])
+
+
+def test_the_conda_environment_is_the_project_s():
+    lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (by_pip,) = (line["pip"] for line in lines if isinstance(line, dict))
+    conda = ranges([line for line in lines if isinstance(line, str)])
+    assert conda.pop("python") == PROJECT["requires-python"]
+    assert conda.pop("pip") == ""
+    renamed = {CONDA.get(name, name): version for name, version in conda.items()}
+    assert renamed | ranges([line for line in by_pip if line != "-e ."]) == wanted()
+    assert "-e ." in by_pip
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = dict(line.lower().split("==") for line in lines)
+    spelled = {re.sub("[-_.]+", "-", name): Version(version) for name, version in pins.items()}
+    assert not [name for name, version in spelled.items() if version.local], "a local version has one source only"
+    for name, specifier in wanted().items():
+        assert spelled[re.sub("[-_.]+", "-", name)] in Requirement(f"{name}{specifier}").specifier, name
+
+
+def test_the_test_extra_takes_every_other_one():
+    (line,) = (line for line in EXTRAS["test"] if line.startswith("ivekit["))
+    assert Requirement(line).extras == set(EXTRAS) - {"test", "dev"}
+
+
+def test_the_version_is_said_once():
+    assert "version" in PROJECT["dynamic"] and "version" not in PROJECT
+    assert str(Version(ivekit.__version__)) == ivekit.__version__
+
+
+def test_package_data_travel():
+    assert (ROOT / "ivekit" / "py.typed").is_file()
+
+
+def test_ci_runs_the_test_command():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text()
+
+
+@pytest.mark.parametrize("target", "demo test lab notebooks notebooks-matrix samples runs evidence bench clean".split())
+def test_make_has(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_scripts_that_make_runs_exist():
+    called = re.findall(r"\$\(BIN\)/python ([\w/]+\.py)", (ROOT / "Makefile").read_text())
+    assert called and not [name for name in called if not (ROOT / name).is_file()]
+
+
+def test_shapes_are_checked_here():
+    assert "jaxtyping" in type(importlib.util.find_spec("ivekit").loader).__module__
+
+
+def test_one_thread():
+    assert torch.get_num_threads() == 1
