@@ -101,7 +101,7 @@ def audiovisual(
     seed: int = 0,
     snr_db: float = 0.0,
     kinds: tuple[str, ...] = ("mag",),
-    pixel_noise: float = 0.06,
+    pixel_noise: float = 0.05,
 ) -> World:
     """Subjects in a MEG watch a moving object and say which way it went; six known factors drive what is recorded.
 
@@ -111,8 +111,9 @@ def audiovisual(
     - meg (b, c, 60): fT (gradiometers fT/cm), 125 Hz from -0.1 s, on the Neuromag array with a spherical head: an evoked field
       a factor, amplitude 1 + factor, on 1/f noise of 200 dipoles, an alpha rhythm and sensor noise. Subjects differ in head
       position (3 mm, 2 degrees) and in the gain of their evoked fields (10 %). `kinds`: "mag", "grad" or both.
-    - video (b, 1, 16, 32, 32): grey in [0, 1], 30 frames a second: a bright blob at `position` that rises or falls by `motion`,
-      with log-normal `size` and `contrast`, on a drifting grating of random phase, with pixel noise (its sd: `pixel_noise`).
+    - video (b, 1, 16, 32, 32): grey in [0, 1], 30 frames a second: a striped patch at `position` (left to right) that rises or
+      falls by `motion`, its `size` and `contrast` log-normal, over a faint drifting grating of random phase, with pixel noise
+      (its sd: `pixel_noise`). Most of these factors are not linear in the pixels, all are plain to a small network.
     - behaviour (b, 6): reaction time (s, skewed), choice (0 or 1: the object rose), confidence that it rose, pupil (mm),
       movement time (s), rating (0 to 100).
 
@@ -301,28 +302,27 @@ def _meg(rng: Generator, factors: pd.DataFrame, subject: np.ndarray, sources: _S
 
 
 def _video(rng: Generator, factors: pd.DataFrame, noise: float, n_frames: int = 16, size: int = 32) -> np.ndarray:
-    """(b, 1, 16, 32, 32): a bright blob that moves up or down over a drifting grating.
+    """(b, 1, 16, 32, 32): a patch of stripes (Gabor) that rises or falls over a faint drifting grating.
 
-    Its contrast and area are log-normal and multiply what the pixels say of position and motion; so a weighted sum of pixels
-    reads none of the four well, though each is plain to see and to any reader that divides.
+    Size zooms the patch, so that a pixel a stripe away from its centre is bright at one size and dark at another, and the log-normal
+    contrast multiplies what is left: a weighted sum of pixels reads the factors badly. Yet the phase of the stripes is fixed
+    to the patch: the film expected from the shared factors alone still shows it, softened.
     """
-    position, motion, width, contrast = (
+    position, motion, zoom, contrast = (
         2 * np.tanh(factors[name].to_numpy("f4")[:, None] / 2) for name in ("position", "motion", "size", "contrast")
-    )  # softly limited, so that the object stays in the picture
-    frame, pixel = np.linspace(-0.5, 0.5, n_frames, dtype="f4"), np.arange(size, dtype="f4")
-    across = size / 2 - 0.5 + 4.0 * position + 0 * frame
-    up = size / 2 - 0.5 - 9.0 * motion * frame
-    sigma = 2.6 * np.exp(0.33 * width) + 0 * frame
-    blob = 0.22 * np.exp(0.6 * contrast)[..., None, None] * _bell(up, sigma, pixel)[..., :, None] * _bell(across, sigma, pixel)[..., None, :]
+    )  # softly limited, so that the patch stays in the picture
+    frame, pixel = np.linspace(-0.5, 0.5, n_frames, dtype="f4"), np.arange(size, dtype="f4") - (size - 1) / 2
+    sigma = 3.0 * np.exp(0.28 * zoom)[..., None]
+    across = (pixel - 4.5 * position[..., None]) / sigma
+    down = (pixel + 11.0 * (motion * frame)[..., None]) / sigma
+    stripes = np.exp(-0.5 * across**2) * np.cos(2.5 * across)
+    patch = np.exp(-0.5 * down**2)[..., :, None] * stripes[..., None, :]
     phase = rng.uniform(0, 2 * np.pi, (len(factors), 1, 1, 1)).astype("f4")
     wave = (pixel[:, None] + pixel) * (2 * np.pi / 24) + 2 * frame[:, None, None]
-    film = 0.2 + blob + 0.06 * (np.sin(wave) * np.cos(phase) + np.cos(wave) * np.sin(phase))
+    film = 0.35 + 0.22 * np.exp(0.6 * contrast)[..., None, None] * patch
+    film += 0.02 * (np.sin(wave) * np.cos(phase) + np.cos(wave) * np.sin(phase))
     film += noise * rng.standard_normal(film.shape, dtype="f4")
     return rearrange(film.clip(0, 1), "b t h w -> b 1 t h w")
-
-
-def _bell(centre: np.ndarray, sigma: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * ((pixel - centre[..., None]) / sigma[..., None]) ** 2)
 
 
 def _behaviour(rng: Generator, factors: pd.DataFrame) -> np.ndarray:
