@@ -1,6 +1,7 @@
 """The distributions that models speak in: closed forms, no validation, and masks that say what was recorded.
 
-Every one has rows first: ``log_prob(x, mask)`` is ``(b,)``, a sum over all that a row holds and `mask` admits.
+Every one has rows first: ``log_prob(x, mask)`` is ``(b,)``, a sum over all that a row holds and `mask` admits. When
+the rows are a batch stacked several times over (see `Plan`), x may be one copy of it, which spares memory and time.
 `torch.distributions` validates each call and is seven times slower on a film; these are its formulas alone.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
@@ -57,10 +58,10 @@ class Normal(Distribution):
         x, mask = _clean(x, mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)  # under autocast a density is still taken in full
         if scale.numel() in (1, scale.shape[0] if scale.ndim == loc.ndim else 1) and (mask is None or mask.ndim == 1):
-            squares, n, scale = (x - loc).square().flatten(1).sum(1), loc.shape[1:].numel(), scale.flatten()
+            squares, n, scale = _apart(x, loc).square().flatten(1).sum(1), loc.shape[1:].numel(), scale.flatten()
             total = -0.5 * squares / scale.square() - n * (scale.log() + 0.5 * LOG_2PI)
             return total if mask is None else total * mask
-        return _total(-0.5 * ((x - loc) / scale).square() - scale.log() - 0.5 * LOG_2PI, mask)
+        return _total(-0.5 * (_apart(x, loc) / scale).square() - scale.log() - 0.5 * LOG_2PI, mask)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         return self.loc + self.scale * _noise(torch.randn, self.loc, sample_shape)
@@ -86,7 +87,7 @@ class Laplace(Normal):
     def log_prob(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)
-        return _total(-(x - loc).abs() / scale - (2 * scale).log(), mask)
+        return _total(-_apart(x, loc).abs() / scale - (2 * scale).log(), mask)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         u = (_noise(torch.rand, self.loc, sample_shape) - 0.5).clamp(min=-0.5 + 1e-7)
@@ -131,6 +132,7 @@ class Bernoulli(Distribution):
 
     def log_prob(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
+        x = _stacked(x, len(self.logits))
         return _total(-F.binary_cross_entropy_with_logits(self.logits.to(x.dtype), x, reduction="none"), mask)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
@@ -162,7 +164,7 @@ class Categorical(Distribution):
     def log_prob(self, x: Tensor, mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
         logits = self.logits.float() if self.logits.dtype in (torch.float16, torch.bfloat16) else self.logits
-        labels = rearrange(x.long(), "... -> ... 1")
+        labels = rearrange(_stacked(x, len(logits)).long(), "... -> ... 1")
         return _total(rearrange(logits.log_softmax(-1).gather(-1, labels), "... 1 -> ..."), mask)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
@@ -276,6 +278,7 @@ class Standardised(Distribution):
 
     def log_prob(self, x: Tensor, mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         if mask is not None and mask.ndim > 1:
+            x = _stacked(x, len(mask))
             u = self.transform(torch.where(mask, x, self.mean.to(x.dtype)))
             scored = mask.flatten(1).float().mean(1)
         else:
@@ -349,8 +352,18 @@ def _clean(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Zeros where nothing was recorded, so that a NaN there reaches neither value nor gradient."""
     if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
         return x, None
-    spread = mask if mask.ndim == x.ndim else mask.reshape(-1, *[1] * (x.ndim - 1))
+    spread = mask.unflatten(0, (-1, len(x))).any(0)  # what is scored in no copy of the batch may hold anything
+    spread = spread if mask.ndim == x.ndim else spread.reshape(-1, *[1] * (x.ndim - 1))
     return torch.where(spread, x, torch.zeros((), dtype=x.dtype, device=x.device)), mask
+
+
+def _apart(x: Tensor, loc: Tensor) -> Tensor:
+    """x minus the mean, of the rows of `loc`; x is as many rows, or one copy of those that are stacked there."""
+    return (x - loc.unflatten(0, (-1, len(x)))).flatten(0, 1) if len(x) else x - loc
+
+
+def _stacked(x: Tensor, rows: int) -> Tensor:
+    return x if len(x) == rows else repeat(x, "b ... -> (s b) ...", s=rows // len(x))
 
 
 def _total(log_p: Tensor, mask: Tensor | None) -> Float[Tensor, "b"]:

@@ -81,13 +81,31 @@ class Plan:
         Views of 6 rows
           a  (2,)
         """
-        tensors = {n: repeat(x, "b ... -> (s b) ...", s=len(self)) for n, x in batch.items()}
         present = {}
         for name, mask in batch.present.items():
             scored = self._column(self.scored, name).to(mask.device)
             each = repeat(mask, "b ... -> s b ...", s=len(self)) & scored.reshape(-1, *[1] * mask.ndim)
             present[name] = each.flatten(0, 1)
-        return batch._like(tensors, present)
+        return _Stacked(batch, len(self), present)
+
+
+class _Stacked(Views):
+    """A batch stacked several times over, copied only for those who ask for the copies."""
+
+    def __init__(self, batch: Views, copies: int, present: Mapping[str, Tensor]):
+        self.tensors, self.present, self.about = batch.tensors, dict(present), batch.about
+        self._frame, self._rows, self.copies = None, None, copies
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return repeat(super().__getitem__(key), "b ... -> (s b) ...", s=self.copies)
+        return Views({name: self[name] for name in self}, self.present, about=self.about)[key]
+
+    def __len__(self) -> int:
+        return self.copies * super().__len__()
+
+    def batch(self, name: str) -> Tensor:
+        return super().__getitem__(name)
 
 
 class MultimodalVAE(nn.Module):

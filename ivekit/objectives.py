@@ -114,7 +114,7 @@ class NLL:
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
-        scores = [self.weights.get(n, 1.0) * p.log_prob(views[n], views.present[n]) for n, p in out.p.items()]
+        scores = [self.weights.get(n, 1.0) * p.log_prob(views.batch(n), views.present[n]) for n, p in out.p.items()]
         return -torch.stack(scores).sum(0)
 
 

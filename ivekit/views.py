@@ -110,6 +110,10 @@ class Views:
         """The views by name."""
         return self.tensors.items()
 
+    def batch(self, name: str) -> Tensor:
+        """A view as it came in a batch: where rows are stacked several times over (`Plan.views`), one copy of them."""
+        return self[name]
+
     def rows_present(self, name: str) -> Bool[Tensor, "b"]:
         """The rows in which something of a view is there.
 
@@ -376,7 +380,7 @@ def _rows(key: Rows, n: int) -> slice | Tensor:
         return key
     if isinstance(key, int | np.integer):
         key = [int(key)]
-    rows = torch.as_tensor(np.array(key) if isinstance(key, pd.Series) else key)
+    rows = key if isinstance(key, Tensor) else torch.as_tensor(np.array(key))
     if rows.dtype == torch.bool:
         if rows.shape != (n,):
             raise IndexError(f"a mask of {tuple(rows.shape)} does not fit {n} rows")
