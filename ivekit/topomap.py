@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Bool, Float, Int, Real
 from matplotlib.path import Path
 from mne.channels.layout import _find_topomap_coords
@@ -82,11 +83,12 @@ class Topomap:
         grid.set_locations(x, y)
         columns = np.stack([grid.set_values(unit)() for unit in np.eye(len(self.pos))], -1)
         self.border = np.asarray(grid.mask_pts if edge == "local" else np.stack(shape["mask_pos"], 1))
-        inside = Path(self.border).contains_points(np.stack([x.ravel(), y.ravel()], 1))
-        self.full: Float[ndarray, "p n"] = columns.reshape(self.size**2, -1).astype(np.float32)
-        self.inside: Bool[ndarray, "h w"] = inside.reshape(x.shape) & np.isfinite(columns).all(-1)
+        within = Path(self.border).contains_points(np.stack([x.ravel(), y.ravel()], 1))
+        known = rearrange(within, "(h w) -> h w", h=self.size) & np.isfinite(columns).all(-1)
+        self.inside: Bool[ndarray, "h w"] = known
+        self.full: Float[ndarray, "p n"] = rearrange(columns, "h w n -> (h w) n").astype(np.float32)
         # NaN times anything is NaN: the product itself clears the outside, without a second pass over the pixels
-        self.matrix: Float[ndarray, "p n"] = np.where(self.inside.reshape(-1, 1), self.full, np.float32(np.nan))
+        self.matrix: Float[ndarray, "p n"] = np.where(self.inside.ravel()[:, None], self.full, np.float32(np.nan))
 
     def merge(self, values: Real[Any, "*b c"]) -> Float[ndarray, "*b n"]:
         """The numbers that are interpolated: those of the map's own sensors, pairs as their root mean square.
@@ -100,8 +102,7 @@ class Topomap:
         x = np.asarray(values, np.float32)
         if x.ndim == 0 or x.shape[-1] != self.n_chans:
             raise ValueError(f"{self} takes one value a sensor, (..., {self.n_chans}), got shape {x.shape}")
-        # contiguous, since the product with a fancy-indexed array would leave BLAS
-        picked = np.ascontiguousarray(x[..., self.picks])
+        picked = x[..., self.picks]
         return picked if self.pairs is None else np.sqrt(np.square(picked).mean(-1))
 
     def __call__(self, values: Real[Any, "*b c"], full: bool = False) -> Float[ndarray, "*b h w"]:
@@ -109,9 +110,8 @@ class Topomap:
 
         values (..., c), one a sensor of those the map was made with -> (..., size, size), bottom row first.
         """
-        x = self.merge(values)
-        maps = x.reshape(-1, x.shape[-1]) @ (self.full if full else self.matrix).T
-        return maps.reshape(*x.shape[:-1], self.size, self.size)
+        maps = np.tensordot(self.merge(values), self.full if full else self.matrix, (-1, -1))
+        return rearrange(maps, "... (h w) -> ... h w", h=self.size)
 
     def __repr__(self) -> str:
         what = self.kind if self.pairs is None else f"{self.kind} pairs"

@@ -1,0 +1,27 @@
+"""Figures: arrays in, axes out. For a paper's column, for colour-blind readers, on light and dark pages.
+
+Every function draws into `ax`, or into a figure of its own, and returns the axes. The ink is matplotlib's own
+(``text.color``), so that ``plt.style.context("dark_background")`` gives the same figures on black.
+"""
+
+from .fields import butterfly, frames, place_colours, reconstruction, topomap
+from .style import COLUMN, CYCLE, STYLE
+from .tables import bars, kl, latents, losses, matrix, presence, scores
+
+__all__ = [
+    "COLUMN",
+    "CYCLE",
+    "STYLE",
+    "bars",
+    "butterfly",
+    "frames",
+    "kl",
+    "latents",
+    "losses",
+    "matrix",
+    "place_colours",
+    "presence",
+    "reconstruction",
+    "scores",
+    "topomap",
+]
