@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -13,9 +11,6 @@ import numpy as np
 import pytest
 
 from ivekit.topomap import Topomap
-
-DATA = os.environ.get("IVEKIT_DATA")
-recordings = pytest.mark.skipif(not DATA, reason="IVEKIT_DATA is not set: no real recordings here")
 
 
 def sensors_of(info: mne.Info) -> SimpleNamespace:
@@ -63,10 +58,9 @@ def test_the_pixels_are_those_of_mne(neuromag, kind):
     assert off_by(topo(values), mne_pixels(values, info)) < 1e-5
 
 
-@recordings
 @pytest.mark.parametrize("kind", ["mag", "grad", "eeg"])
-def test_the_pixels_are_those_of_mne_for_a_recording(kind):
-    file = Path(DATA) / "meg_neuromag306" / "auditory_visual-ave.fif.gz"
+def test_the_pixels_are_those_of_mne_for_a_recording(kind, data_dir):
+    file = data_dir / "meg_neuromag306" / "auditory_visual-ave.fif.gz"
     evoked = mne.read_evokeds(file, condition=0, verbose="error").pick(kind, exclude=())
     values = 1e15 * evoked.data[:, evoked.time_as_index(0.09)[0]]
     topo = Topomap(sensors_of(evoked.info), kind, size=48)
