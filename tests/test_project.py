@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -12,6 +13,8 @@ import pytest
 import torch
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import ivekit
@@ -44,13 +47,23 @@ def test_the_conda_environment_is_the_project_s():
     assert "-e ." in by_pip
 
 
-def test_every_dependency_is_pinned_within_its_range():
+def pins() -> dict[str, Version]:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    pins = dict(line.lower().split("==") for line in lines)
-    spelled = {re.sub("[-_.]+", "-", name): Version(version) for name, version in pins.items()}
-    assert not [name for name, version in spelled.items() if version.local], "a local version has one source only"
+    return {canonicalize_name(name): Version(version) for name, version in (line.split("==") for line in lines)}
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    assert not [name for name, version in pins().items() if version.local], "a local version has one source only"
     for name, specifier in wanted().items():
-        assert spelled[re.sub("[-_.]+", "-", name)] in Requirement(f"{name}{specifier}").specifier, name
+        assert pins()[canonicalize_name(name)] in SpecifierSet(specifier), name
+
+
+def test_the_pins_install_on_every_python_that_is_promised():
+    oldest = f"{SpecifierSet(PROJECT['requires-python'])}".removeprefix(">=") + ".0"
+    here = {canonicalize_name(found.name): found for found in importlib.metadata.distributions()}
+    pinned = [here[name] for name, pin in pins().items() if name in here and here[name].version == str(pin)]
+    too_new = [d.name for d in pinned if oldest not in SpecifierSet(d.metadata.get("Requires-Python") or "")]
+    assert too_new == []
 
 
 def test_the_test_extra_takes_every_other_one():
