@@ -54,7 +54,7 @@ class Normal(Distribution):
     def variance(self) -> Tensor:
         return self.stddev.square()
 
-    def log_prob(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
+    def log_prob(self, x: Float[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)  # under autocast a density is still taken in full
         if scale.numel() in (1, scale.shape[0] if scale.ndim == loc.ndim else 1) and (mask is None or mask.ndim == 1):
@@ -84,7 +84,7 @@ class Laplace(Normal):
     tensor([-1.6931])
     """
 
-    def log_prob(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
+    def log_prob(self, x: Float[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)
         return _total(-_apart(x, loc).abs() / scale - (2 * scale).log(), mask)
@@ -130,7 +130,7 @@ class Bernoulli(Distribution):
     def variance(self) -> Tensor:
         return self.mean * (1 - self.mean)
 
-    def log_prob(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
+    def log_prob(self, x: Float[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = _clean(x, mask)
         x = _stacked(x, len(self.logits))
         return _total(-F.binary_cross_entropy_with_logits(self.logits.to(x.dtype), x, reduction="none"), mask)
