@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,19 +93,29 @@ class _Stacked(Views):
     """A batch stacked several times over, copied only for those who ask for the copies."""
 
     def __init__(self, batch: Views, copies: int, present: Mapping[str, Tensor]):
-        self.tensors, self.present, self.about = batch.tensors, dict(present), batch.about
-        self._frame, self._rows, self.copies = None, None, copies
+        self.once, self.copies, self.present, self.about = batch, copies, dict(present), batch.about
+        self._frame, self._rows = None, None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:  # type: ignore[override]
+        return {name: self[name] for name in self.once}
 
     def __getitem__(self, key):
         if isinstance(key, str):
-            return repeat(super().__getitem__(key), "b ... -> (s b) ...", s=self.copies)
-        return Views({name: self[name] for name in self}, self.present, about=self.about)[key]
+            return repeat(self.once[key], "b ... -> (s b) ...", s=self.copies)
+        return Views(self.tensors, self.present, about=self.about)[key]
 
     def __len__(self) -> int:
-        return self.copies * super().__len__()
+        return self.copies * len(self.once)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.once)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.once
 
     def batch(self, name: str) -> Tensor:
-        return super().__getitem__(name)
+        return self.once[name]
 
 
 class MultimodalVAE(nn.Module):
