@@ -39,10 +39,15 @@ def whole(path: str | Path) -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / path.name
     try:
         yield new
+        old = new.with_name("old")
         if path.is_dir() and new.is_dir():
-            old = new.with_name("old")
             path.rename(old)  # a folder cannot be replaced in one step; the old one is kept until the new is there
-        os.replace(new, path)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
     finally:
         shutil.rmtree(new.parent, ignore_errors=True)
 
@@ -54,7 +59,8 @@ def write(
     metadata: pd.DataFrame | None,
     about: Mapping[str, Any],
 ) -> None:
-    """Stores tensors, masks, metadata and descriptions as a folder."""
+    """Stores tensors, masks, metadata (without its index) and descriptions as a folder."""
+    metadata = None if metadata is None or metadata.columns.empty else metadata
     with whole(folder) as new:
         new.mkdir()
         for name, tensor in tensors.items():
@@ -62,10 +68,10 @@ def write(
             np.save(new / f"{name}.npy", tensor.detach().cpu().numpy())
             if not bool(present[name].all()):
                 np.save(new / f"{name}.present.npy", present[name].cpu().numpy())
-        said = {name: _say(what, new / f"{name}-info.fif") for name, what in about.items()}
+        said = {name: _say(name, what, new / f"{name}-info.fif") for name, what in about.items()}
         if metadata is not None:
             metadata.to_csv(new / "metadata.tsv", sep="\t", index=False, na_rep="n/a")
-        dtypes = None if metadata is None else {str(c): str(t) for c, t in metadata.dtypes.items()}
+        dtypes = None if metadata is None else {str(c): _say_dtype(t) for c, t in metadata.dtypes.items()}
         index = {"ivekit": "views", "views": list(tensors), "about": said, "dtypes": dtypes}
         (new / "about.json").write_text(json.dumps(index, indent=1))
 
@@ -79,7 +85,7 @@ def read(folder: str | Path) -> tuple[dict, dict, pd.DataFrame | None, dict]:
         raise FileNotFoundError(f"{folder} is not a saved Views folder: it has no about.json") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / 'about.json'} is not readable: {error}") from None
-    if index.get("ivekit") != "views":
+    if not isinstance(index, dict) or index.get("ivekit") != "views":
         raise ValueError(f"{folder} is not a saved Views folder: its about.json is another program's")
     tensors = {name: torch.from_numpy(_load(folder / f"{name}.npy", "c")) for name in index["views"]}
     masks = {n: folder / f"{n}.present.npy" for n in tensors}
@@ -97,24 +103,38 @@ def _load(path: Path, mode: str | None) -> np.ndarray:
         raise ValueError(f"{path} is not a readable array: {error}") from None
 
 
-def _frame(path: Path, dtypes: dict[str, str] | None) -> pd.DataFrame | None:
+def _frame(path: Path, dtypes: dict[str, Any] | None) -> pd.DataFrame | None:
     if dtypes is None:
         return None
-    text = {c: str for c, t in dtypes.items() if t in ("str", "object", "string", "category")}
-    frame = pd.read_csv(
-        path, sep="\t", na_values=["n/a"], keep_default_na=False, dtype=text, float_precision="round_trip"
-    )
-    return frame.astype({c: t for c, t in dtypes.items() if not t.startswith("object")})
+    heard = {c: pd.CategoricalDtype(**t) if isinstance(t, dict) else t for c, t in dtypes.items()}
+    as_text = ("str", "object", "string", "category", "float16", "float32", "float64")  # pandas reads digits inexactly
+    text = {c: str for c, t in dtypes.items() if t in as_text}
+    kinds = {c: t for c, t in heard.items() if isinstance(t, pd.CategoricalDtype)}
+    frame = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False, dtype=text | kinds)
+    return frame.astype({c: t for c, t in heard.items() if t != "object"})
+
+
+def _say_dtype(dtype: Any) -> Any:
+    """A column's type as JSON; categories of words or numbers keep their order and those that no row has."""
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.categories.dtype.kind in "OUif":
+        return {"categories": dtype.categories.tolist(), "ordered": bool(dtype.ordered)}
+    return str(dtype)
 
 
 def _refuse_path(name: str) -> None:
-    if not name or Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith(".") or name.endswith(".present"):
         raise ValueError(f"a view's name becomes a file's name, and {name!r} cannot be one")
 
 
-def _say(what: Any, info: Path) -> Any:
+def _say(name: str, what: Any, info: Path) -> Any:
     """A description as JSON; sensors keep their mne.Info as a file beside it."""
-    return {"sensors": what.save(info)} if isinstance(what, Sensors) else what
+    if isinstance(what, Sensors):
+        return {"sensors": what.save(info)}
+    try:
+        json.dumps(what)
+    except TypeError as error:
+        raise TypeError(f"about[{name!r}] cannot be stored: {error}") from None
+    return what
 
 
 def _hear(what: Any, info: Path) -> Any:
