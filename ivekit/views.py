@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from . import store
 
-Rows = slice | int | Tensor | np.ndarray | pd.Series | list
+Rows = slice | int | np.integer | range | Tensor | np.ndarray | pd.Series | list
 
 
 class Views:
@@ -179,15 +179,18 @@ class Views:
         return self._like(self.tensors, self.present | gone)
 
     def replace(self, **tensors: Tensor) -> Views:
-        """The same rows with some views replaced, or added; a replaced view keeps its mask if the shape allows it.
+        """The same rows with some views replaced, or added; of a mask that no longer fits, the missing rows are kept.
 
         >>> Views({"a": torch.zeros(2)}).replace(a=torch.ones(2), b=torch.ones(2, 3))
         Views of 2 rows
           a  ()
           b  (3,)
         """
-        kept = {n: m for n, m in self.present.items() if m.ndim == 1 or n not in tensors or m.shape == tensors[n].shape}
-        return Views(self.tensors | tensors, kept, self.metadata, self.about)
+        fits = {n: m.ndim == 1 or n not in tensors or m.shape == tensors[n].shape for n, m in self.present.items()}
+        kept = {n: m if fits[n] else self.rows_present(n) for n, m in self.present.items()}
+        new = Views(self.tensors | tensors, kept, None, self.about)
+        new._frame, new._rows = self._frame, self._rows
+        return new
 
     def masked(self, **present: Bool[Tensor, "..."]) -> Views:
         """The same rows, of which only what was present and is True in `present` is there.
@@ -195,7 +198,7 @@ class Views:
         >>> Views({"a": torch.ones(2)}).masked(a=torch.tensor([True, False])).present["a"]
         tensor([ True, False])
         """
-        new = {n: _both(self.present[n], _mask(n, self[n], m)) for n, m in present.items()}
+        new = {n: _both(_mask(n, self[n], m), self.present[n]) for n, m in present.items()}
         return self._like(self.tensors, self.present | new)
 
     def mask_nan(self) -> Views:
@@ -207,7 +210,7 @@ class Views:
         tensors, present = dict(self.tensors), dict(self.present)
         for name, x in self.items():
             if x.is_floating_point() and not (good := x.isfinite()).all():
-                tensors[name], whole = torch.where(good, x, 0), good.flatten(1)
+                tensors[name], whole = torch.where(good, x, 0), good[..., None].flatten(1)
                 rows_only = bool((whole.all(1) | ~whole.any(1)).all())
                 present[name] = _both(present[name], whole.any(1) if rows_only else good)
         return self._like(tensors, present)
@@ -228,7 +231,7 @@ class Views:
                 continue  # a sum is finite only where every term is: one fast pass, no copy
             bad = ~x.isfinite() & _spread(self.present[name], x)
             if count := int(bad.sum()):
-                first = int(bad.flatten(1).any(1).nonzero()[0])
+                first = int(bad[..., None].flatten(1).any(1).nonzero()[0])
                 what = "1 value that is" if count == 1 else f"{count} values that are"
                 raise ValueError(
                     f"view {name!r} holds {what} not a finite number, first in row {first}, and nothing masks "
@@ -253,11 +256,12 @@ class Views:
         wanted = [held_out] if isinstance(held_out, str) else list(held_out)
         if self._frame is not None and by in self._frame:
             values = self.metadata[by]
-        elif by in self:
-            values = pd.Series(self[by].reshape(len(self), -1)[:, 0].cpu().numpy())
+        elif by in self and self[by].shape[1:].numel() == 1:
+            values = pd.Series(self[by].flatten().cpu().numpy())
         else:
             columns = [] if self._frame is None else list(self._frame.columns)
-            raise ValueError(f"cannot split by {by!r}: the metadata has {columns}, the views are {list(self)}")
+            single = [name for name, x in self.items() if x.shape[1:].numel() == 1]
+            raise ValueError(f"no {by!r} to split by: the metadata has {columns}, the views of one number a row are {single}")
         test = values.isin(wanted).to_numpy()
         if test.all() or not test.any():
             there = sorted(map(str, values.unique()))[:12]
@@ -292,7 +296,7 @@ class Views:
         5
         """
         parts = list(parts)
-        if len({tuple(p) for p in parts}) != 1:
+        if len({frozenset(p) for p in parts}) != 1:
             raise ValueError(f"parts must have the same views, got {[list(p) for p in parts]}")
         masks = {n: [p.present[n] for p in parts] for n in parts[0]}
         for n, ms in masks.items():
@@ -380,6 +384,8 @@ def _rows(key: Rows, n: int) -> slice | Tensor:
         return key
     if isinstance(key, int | np.integer):
         key = [int(key)]
+    if not isinstance(key, Tensor) and np.array(key).dtype.kind not in "biuf":
+        raise IndexError(f"rows are whole numbers or a mask, got {key!r}; a view is asked for by one name")
     rows = key if isinstance(key, Tensor) else torch.as_tensor(np.array(key))
     if rows.dtype == torch.bool:
         if rows.shape != (n,):
