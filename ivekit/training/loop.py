@@ -218,7 +218,8 @@ def _step(run: _Run, both: nn.Module, data: Views, rows: Int[Tensor, "b"]) -> St
 
 def _spread_out(both: _Both, device: torch.device, world: int, compile: bool) -> nn.Module:
     """The module as it is called: compiled, and with its gradients averaged over processes."""
-    called: Any = torch.compile(both) if compile else both
+    # The compiler's own random numbers would be others: those of PyTorch are kept, so that a seed means the same.
+    called: Any = torch.compile(both, options={"fallback_random": True}) if compile else both
     called.train()
     if world == 1:
         return called
