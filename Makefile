@@ -49,8 +49,8 @@ notebooks-matrix: $(STAMP) ## the notebooks with 2 threads, then on an emulated 
 samples: $(STAMP) ## simulate data_samples again: the same bytes
 	$(BIN)/python data_samples/make.py
 
-runs: $(STAMP)   ## train the default runs that the notebooks load
-	$(BIN)/python data_samples/runs/make.py
+runs: $(STAMP)   ## train the default run that the notebooks load
+	$(BIN)/python -m ivekit train ive --out data_samples/runs/ive
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
 	set -e; for study in evidence/*.py; do $(BIN)/python $$study; done

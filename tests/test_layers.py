@@ -1,11 +1,11 @@
 """Arrows point one way: a module imports only from the rows above it.
 
-views   distributions   signal            import nothing of ours (`store`, rows on disk, is the lower half of views)
+views   distributions   signal            import nothing of ours (`store`, how rows lie on disk, is below views)
      \\       nn                           tensors and Tokens only: nn never sees Views
       \\      |
         models
-  objectives   training   explain   baselines
-        widgets   report
+  objectives   plans   training   explain   baselines
+        watch   widgets   report
         recipe -> recipes -> __main__
 beside: io, synth make Views; metrics, viz, topomap know only arrays.
 """
@@ -26,8 +26,8 @@ MAKERS = {"io", "synth"}
 ROWS = [
     {"nn"},
     {"models"},
-    {"objectives", "training", "explain", "baselines"},
-    {"widgets", "report"},
+    {"objectives", "plans", "training", "explain", "baselines"},
+    {"watch", "widgets", "report"},
     {"recipe"},
     {"recipes"},
     {"__main__"},
@@ -38,11 +38,11 @@ USE_EVERYTHING = {"recipe", "recipes", "__main__"}  # these put the parts togeth
 def allowed() -> dict[str, set[str]]:
     """Which of our modules each of our modules may import."""
     may = {name: set() for name in GROUND | ARRAYS}
-    may |= {"store": {"signal"}, "views": {"store"}}
+    may |= {"store": {"signal"}, "views": {"store"}}  # views keep their sensors on disk
     may |= {name: {"views", "signal", "topomap"} for name in MAKERS}
-    above = GROUND | ARRAYS
+    above = GROUND | {"store"} | ARRAYS
     for row in ROWS:
-        may |= {name: above | (MAKERS | {"store"} if name in USE_EVERYTHING else set()) for name in row}
+        may |= {name: above | (MAKERS if name in USE_EVERYTHING else set()) for name in row}
         above = above | row
     may["nn"] -= {"views"}
     return may
