@@ -73,7 +73,7 @@ def test_shapes_units_and_ranges(world):
     assert {meg.dtype, video.dtype, behaviour.dtype} == {torch.float32}
     assert 0 <= video.min() and video.max() <= 1 and 0.4 < video.mean() < 0.5
     sensors = world.views.about["meg"]
-    assert set(sensors.kinds) == {"mag"} and sensors.sfreq == 125 and sensors.tmin == -0.1
+    assert set(sensors.kinds) == {"mag"} and sensors.sfreq == 125 and sensors.tmin == -0.096
     assert sensors.names == sensors.info.ch_names and np.isfinite(np.asarray(sensors.pos)).all()
     assert world.views.about["video"] == {"fps": 30.0}
     assert all(len(names) == 6 for names in world.views.about["behaviour"].values())

@@ -45,7 +45,7 @@ def audiovisual(
     The factors are independent and standard normal. `position` and `motion` drive all three views, `size` the MEG and
     the film; `vigilance` only the MEG, `contrast` only the film, `caution` only the behaviour.
 
-    - ``meg (b, c, 60)`` in fT (gradiometers fT/cm), 125 Hz from -0.1 s, the Neuromag array around a spherical head. An
+    - ``meg (b, c, 60)`` in fT (gradiometers fT/cm), 125 Hz from -0.096 s, Neuromag sensors around a spherical head. An
       evoked field a factor, of amplitude 1 + factor, in 1/f noise of 200 dipoles, an alpha rhythm and sensor noise.
       Subjects differ in the head's position (2 mm and 0.02 rad an axis) and in the gain of their evoked fields (10 %).
     - ``video (b, 1, 16, 32, 32)``, grey from 0 to 1, 30 frames/s. A striped patch: `position` from left to right,

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from numpy.random import Generator
 from scipy.linalg import toeplitz
 
-SFREQ, TMIN, N_TIMES = 125.0, -0.1, 60
+SFREQ, TMIN, N_TIMES = 125.0, -0.096, 60  # sample 12 is the stimulus itself: MNE stores no times between samples
 TIMES = TMIN + np.arange(N_TIMES) / SFREQ
 
 
