@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num, Shaped
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
 
@@ -35,7 +35,8 @@ class Normal(Distribution):
     has_rsample = True
 
     def __init__(self, loc: Float[Tensor, "b *event"], scale: Float[Tensor, "..."] | float):
-        self.loc, self.scale = loc, torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
+        full = torch.promote_types(loc.dtype, torch.float32)  # a scale rounded to bfloat16 would bias every density
+        self.loc, self.scale = loc, torch.as_tensor(scale, dtype=full, device=loc.device)
         super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
 
     @property
@@ -54,11 +55,11 @@ class Normal(Distribution):
     def variance(self) -> Tensor:
         return self.stddev.square()
 
-    def log_prob(self, x: Float[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
-        x, mask = _clean(x, mask)
+    def log_prob(self, x: Num[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
+        x, mask = _clean(_real(x), mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)  # under autocast a density is still taken in full
         if scale.numel() in (1, scale.shape[0] if scale.ndim == loc.ndim else 1) and (mask is None or mask.ndim == 1):
-            squares, n, scale = _apart(x, loc).square().flatten(1).sum(1), loc.shape[1:].numel(), scale.flatten()
+            squares, n, scale = _total(_apart(x, loc).square(), None), loc.shape[1:].numel(), scale.flatten()
             total = -0.5 * squares / scale.square() - n * (scale.log() + 0.5 * LOG_2PI)
             return total if mask is None else total * mask
         return _total(-0.5 * (_apart(x, loc) / scale).square() - scale.log() - 0.5 * LOG_2PI, mask)
@@ -84,8 +85,8 @@ class Laplace(Normal):
     tensor([-1.6931])
     """
 
-    def log_prob(self, x: Float[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
-        x, mask = _clean(x, mask)
+    def log_prob(self, x: Num[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
+        x, mask = _clean(_real(x), mask)
         loc, scale = self.loc.to(x.dtype), self.scale.to(x.dtype)
         return _total(-_apart(x, loc).abs() / scale - (2 * scale).log(), mask)
 
@@ -130,8 +131,8 @@ class Bernoulli(Distribution):
     def variance(self) -> Tensor:
         return self.mean * (1 - self.mean)
 
-    def log_prob(self, x: Float[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
-        x, mask = _clean(x, mask)
+    def log_prob(self, x: Shaped[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
+        x, mask = _clean(_real(x), mask)
         x = _stacked(x, len(self.logits))
         return _total(-F.binary_cross_entropy_with_logits(self.logits.to(x.dtype), x, reduction="none"), mask)
 
@@ -225,8 +226,8 @@ class Mixture(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        second = self.scales.square() + self.means.square()
-        return (self.weights[..., None] * second).sum(0) - self.mean.square()
+        second = self.scales.square() + (self.means - self.mean).square()  # about the mean: nothing cancels
+        return (self.weights[..., None] * second).sum(0)
 
     @property
     def stddev(self) -> Tensor:
@@ -249,7 +250,8 @@ class Standardised(Distribution):
     """A likelihood of standardised numbers, told in the data's own units.
 
     base : the likelihood of ``u = transform(x)``.
-    transform : a fitted part of `ivekit.signal.Standardise`: ``transform(x)``, ``.inverse(u)``, ``.log_det``.
+    transform : a fitted part of `ivekit.signal.Standardise`: ``transform(x)``, ``.inverse(u)``, and ``.log_det`` of
+        each number, which broadcasts to a row.
 
     With holes in a row, what is masked is filled by the model's own mean before the transform (so its residual is
     nought, whatever the transform mixes), and is not scored; the density is then that of the rest given the fill.
@@ -279,12 +281,12 @@ class Standardised(Distribution):
     def log_prob(self, x: Tensor, mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         if mask is not None and mask.ndim > 1:
             x = _stacked(x, len(mask))
-            u = self.transform(torch.where(mask, x, self.mean.to(x.dtype)))
-            scored = mask.flatten(1).float().mean(1)
+            u, volume = self.transform(torch.where(mask, x, self.mean)), (self.transform.log_det * mask).flatten(1).sum(1)
         else:
             x, mask = _clean(x, mask)
-            u, scored = self.transform(x), 1.0 if mask is None else mask
-        return self.base.log_prob(u, mask) + self.transform.log_det * scored
+            u, volume = self.transform(x), self.transform.log_det.mean() * self.event_shape.numel()
+            volume = volume if mask is None else volume * mask
+        return self.base.log_prob(u, mask) + volume
 
 
 # the algebra of beliefs --------------------------------------------------------------------------------------
@@ -329,6 +331,8 @@ def kl_by_latent(q: Normal, p: Normal) -> Float[Tensor, "b k"]:
 
 @register_kl(Normal, Normal)
 def _kl_normal(q: Normal, p: Normal) -> Tensor:
+    if Laplace in (type(q), type(p)):
+        raise NotImplementedError(f"KL({type(q).__name__} || {type(p).__name__}) is not that of two normals")
     return kl_by_latent(q, p).flatten(1).sum(1)
 
 
@@ -355,6 +359,10 @@ def _clean(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     spread = mask.unflatten(0, (-1, len(x))).any(0)  # what is scored in no copy of the batch may hold anything
     spread = spread if mask.ndim == x.ndim else spread.reshape(-1, *[1] * (x.ndim - 1))
     return torch.where(spread, x, torch.zeros((), dtype=x.dtype, device=x.device)), mask
+
+
+def _real(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
 def _apart(x: Tensor, loc: Tensor) -> Tensor:

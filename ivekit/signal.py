@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 
 
@@ -42,15 +42,15 @@ class Sensors:
 
     @classmethod
     def from_info(cls, info: Any, tmin: float = 0.0) -> Sensors:
-        """The sensors of an `mne.Info`, projected onto the plane as MNE's topographic maps are."""
-        import mne
+        """The sensors of an `mne.Info`, projected onto the plane as MNE's maps are; NaN where no place is known."""
         from mne.channels.layout import _find_topomap_coords
 
         kinds = [k if k != "ref_meg" else "reference" for k in info.get_channel_types()]
         pos = np.full((len(kinds), 2), np.nan)
-        for kind in {k for k in kinds if k in ("mag", "grad", "eeg")}:
-            picks = mne.pick_types(info, meg=kind if kind != "eeg" else False, eeg=kind == "eeg", exclude=())
-            pos[picks] = _find_topomap_coords(info, picks, ignore_overlap=True)
+        placed = [np.isfinite(ch["loc"][:3]).all() and ch["loc"][:3].any() for ch in info["chs"]]
+        for kind in ("mag", "grad", "eeg"):
+            if picks := [i for i, k in enumerate(kinds) if k == kind and placed[i]]:
+                pos[picks] = _find_topomap_coords(info, picks, ignore_overlap=True)
         return cls(list(info.ch_names), pos, kinds, float(info["sfreq"]), tmin, info)
 
     def times(self, n_times: int) -> Float[np.ndarray, "t"]:
@@ -68,13 +68,15 @@ class Sensors:
 
         Raises
         ------
-        ValueError : when there are fewer cells than sensors; names those that would collide.
+        ValueError : when there are fewer cells than sensors; names those that would collide. When no place is known.
         """
         from scipy.optimize import linear_sum_assignment
 
         h, w = shape
         if h * w < len(self.names):
             raise ValueError(f"a grid of {shape} has {h * w} cells, so of {len(self.names)} sensors {list(self.names[h * w :])} collide")
+        if np.isnan(self.pos).all():
+            raise ValueError(f"of {list(self.names)} no position is known, so they cannot be laid on a grid")
         pos = np.nan_to_num(self.pos - np.nanmin(self.pos, 0))
         unit = pos / np.maximum(pos.max(0), 1e-12)
         y, x = np.mgrid[:h, :w]
@@ -125,14 +127,14 @@ class Sensors:
 class ZScore(nn.Module):
     """Mean 0 and standard deviation 1 over the training rows: for each channel, column or colour by itself.
 
-    A constant channel is centred and left at its own scale.
+    A constant channel is centred and left at its own scale. `log_det` is ``log |du / dx|`` of each number.
 
     >>> z = ZScore().fit(torch.tensor([[1.0], [3.0]]), torch.ones(2, dtype=torch.bool))
     >>> z(torch.tensor([[3.0]])), z.inverse(torch.tensor([[1.0]]))
     (tensor([[1.]]), tensor([[3.]]))
     """
 
-    def fit(self, x: Float[Tensor, "b *event"], mask: Bool[Tensor, "b *any"]) -> ZScore:
+    def fit(self, x: Num[Tensor, "b *event"], mask: Bool[Tensor, "b *any"]) -> ZScore:
         """Takes the statistics of the training rows, of what was recorded in them."""
         shape = (x.shape[1], *[1] * (x.ndim - 2)) if x.ndim > 1 else ()
         flat = rearrange(x.double(), "b c ... -> c (b ...)") if x.ndim > 1 else rearrange(x.double(), "b -> 1 b")
@@ -142,13 +144,11 @@ class ZScore(nn.Module):
         mean = torch.where(here, flat, 0).sum(1) / n
         sd = (torch.where(here, flat - mean[:, None], 0).square().sum(1) / n).sqrt()
         sd = torch.where(sd > 1e-12 * mean.abs().clamp(min=1e-30), sd, 1.0)
-        self.register_buffer("loc", mean.reshape(shape).to(x.dtype))
-        self.register_buffer("scale", sd.reshape(shape).to(x.dtype))
-        each = x[0].numel() / sd.numel() if len(x) else 0.0
-        self.register_buffer("log_det", -(sd.log().sum() * each).to(x.dtype))
+        for name, value in {"loc": mean, "scale": sd, "log_det": -sd.log()}.items():
+            self.register_buffer(name, value.reshape(shape).to(_floating(x)))
         return self
 
-    def forward(self, x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def forward(self, x: Num[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         return (x - self.loc) / self.scale
 
     def inverse(self, u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -169,14 +169,16 @@ class Whiten(nn.Module):
 
     The mean over rows is taken off. Both matrices are symmetric square roots (ZCA), the rotation that changes the
     channels least. In this space squared error is the log-likelihood of what the sensors really do: unwhitened,
-    ongoing rhythms take over the latents.
+    ongoing rhythms take over the latents. `log_det` is ``log |du / dx|`` of a row, shared evenly by its numbers.
     """
 
     def __init__(self, n_baseline: int | None = None, noise: Float[Tensor, "c c"] | None = None, shrink: tuple[float, float] = (1e-3, 2e-2)):
         super().__init__()
+        if n_baseline is not None and n_baseline < 1:
+            raise ValueError(f"n_baseline is {n_baseline}: give the samples before the event, or None to take them all")
         self.n_baseline, self.noise, self.shrink = n_baseline, noise, shrink
 
-    def fit(self, x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b *any"]) -> Whiten:
+    def fit(self, x: Num[Tensor, "b c t"], mask: Bool[Tensor, "b *any"]) -> Whiten:
         """Takes mean and covariances of the training rows, of what was recorded in them."""
         n_chans, n_times = x.shape[1:]
         here = (mask if mask.ndim == 3 else mask[:, None, None].expand_as(x)).double()
@@ -189,12 +191,12 @@ class Whiten(nn.Module):
         x64 = space @ x64
         time, untime = _square_roots(_covariance(x64, here, "b c t -> t (b c)"), self.shrink[1])
         for name, value in {"loc": mean, "space": space, "unspace": unspace, "time": time, "untime": untime}.items():
-            self.register_buffer(name, value.to(x.dtype))
-        log_det = n_times * torch.linalg.slogdet(space)[1] + n_chans * torch.linalg.slogdet(time)[1]
-        self.register_buffer("log_det", log_det.to(x.dtype))
+            self.register_buffer(name, value.to(_floating(x)))
+        log_det = torch.linalg.slogdet(space)[1] / n_chans + torch.linalg.slogdet(time)[1] / n_times
+        self.register_buffer("log_det", log_det.reshape(1, 1).to(_floating(x)))
         return self
 
-    def forward(self, x: Float[Tensor, "*b c t"]) -> Float[Tensor, "*b c t"]:
+    def forward(self, x: Num[Tensor, "*b c t"]) -> Float[Tensor, "*b c t"]:
         return self.space @ ((x - self.loc) @ self.time)
 
     def inverse(self, u: Float[Tensor, "*b c t"]) -> Float[Tensor, "*b c t"]:
@@ -250,6 +252,11 @@ class Standardise(nn.Module):
                 x = transform(x if whole else torch.where(mask, x, transform.loc))
             new[name] = x if whole else torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
         return views.replace(**new)
+
+
+def _floating(x: Tensor) -> torch.dtype:
+    """The type of statistics of `x`: its own, or that of real numbers for whole ones (pixels, say)."""
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 
 def _covariance(x: Tensor, here: Tensor, pattern: str) -> Float[Tensor, "n n"]:
