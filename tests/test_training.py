@@ -38,6 +38,7 @@ from ivekit.training import (
     write_tensors,
 )
 
+HERE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 PLAN = plans.dmvae(["a", "b"])
 
 
@@ -132,8 +133,8 @@ def test_a_run_goes_on_from_any_step_as_if_it_had_not_stopped(settings, at, tmp_
         state = next(begun).state()
     next(begun)  # and what was copied must not move with it
     state.save(tmp_path)
-    resumed = pair()
-    rest = [s.loss for s in train(*resumed, rows(), **SETTINGS | settings | {"seed": None, "start": State.open(tmp_path)})]
+    resumed, again = pair(), {"seed": None, "start": State.open(tmp_path)}
+    rest = [step.loss for step in train(*resumed, rows(), **SETTINGS | settings | again)]
     assert torch.equal(torch.stack(rest), torch.stack(expected[at:]))
     assert same(whole[0].state_dict(), resumed[0].state_dict()) and same(whole[1].state_dict(), resumed[1].state_dict())
 
@@ -146,8 +147,8 @@ def killed(folder: str) -> None:
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    call = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_training as t; t.killed({str(tmp_path)!r})"
-    child = subprocess.Popen([sys.executable, "-c", call], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    call = [sys.executable, "-c", f"import test_training; test_training.killed({str(tmp_path)!r})"]
+    child = subprocess.Popen(call, env=os.environ | HERE)
     while not (tmp_path / "state.safetensors").exists():
         assert child.poll() is None, "the run ended before it kept a state"
         time.sleep(0.01)
@@ -316,7 +317,8 @@ def test_augment_is_what_the_model_sees_and_the_objective_scores_the_whole():
 def test_only_the_optimiser_s_parameters_are_trained():
     model, objective = pair()
     before = {name: x.clone() for name, x in model.state_dict().items()}
-    for _ in train(model, objective, rows(), **SETTINGS | {"optimizer": torch.optim.SGD(model.posterior.parameters(), 0.1)}):
+    some = torch.optim.SGD(model.posterior.parameters(), 0.1)
+    for _ in train(model, objective, rows(), **SETTINGS | {"optimizer": some}):
         pass
     moved = {name for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
     assert moved and all(name.startswith("posterior") for name in moved)
@@ -340,7 +342,8 @@ def compiled_is_the_same() -> None:
     def error(out, views, step):
         return {"error": (out - views["a"]).square().mean()}
 
-    kinds = (train(Noisy(), error, rows(40), batch_size=20, seed=0, epochs=2, device="cpu", compile=c) for c in (False, True))
+    settings = dict(batch_size=20, seed=0, epochs=2, device="cpu")
+    kinds = (train(Noisy(), error, rows(40), compile=compiled, **settings) for compiled in (False, True))
     a, b = (torch.stack([step.loss for step in steps]) for steps in kinds)
     torch.testing.assert_close(a, b, rtol=1e-5, atol=0)
 
@@ -348,9 +351,8 @@ def compiled_is_the_same() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler, and there is no g++ here")
 def test_a_compiled_model_learns_the_same():
-    here = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     call = [sys.executable, "-c", "import test_training; test_training.compiled_is_the_same()"]
-    done = subprocess.run(call, env=os.environ | here, capture_output=True, text=True)
+    done = subprocess.run(call, env=os.environ | HERE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -411,7 +413,8 @@ def test_evaluate_is_the_mean_over_rows_at_the_end_of_the_schedules():
     with torch.no_grad():
         out = model(data)
         nll, kl = (objective.terms[name](out, data, None).mean() for name in ("nll", "kl"))
-    assert evaluate(model, objective, data, batch_size=7) == pytest.approx({"nll": float(nll), "kl": float(kl)}, rel=1e-5)
+    found = evaluate(model, objective, data, batch_size=7)
+    assert found == pytest.approx({"nll": float(nll), "kl": float(kl)}, rel=1e-5)
     assert float(ive.KL(beta=ive.Linear(0.0, 1.0, 15))(out, data, 0).mean()) == 0 != float(kl)
 
 
@@ -422,8 +425,8 @@ def test_looking_leaves_everything_as_it_was():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    for look in (lambda: evaluate(model, objective, rows()), lambda: latents(model, rows()), lambda: log_evidence(model, rows(), 2)):
-        look()
+    for look in (partial(evaluate, model, objective), partial(latents, model), partial(log_evidence, model)):
+        look(rows())
         assert model.training and model.encoders.training and not model.posterior.training
     assert torch.equal(torch.rand(3), expected)
 
@@ -436,7 +439,7 @@ def test_latents_are_the_posterior_means():
 
 
 class Linear(nn.Module):
-    """x = w z + noise of variance s2, whose posterior and evidence are known: a factor model (Roweis & Ghahramani, 1999)."""
+    """x = w z + noise of variance s2: its posterior and evidence are known (Roweis & Ghahramani, 1999)."""
 
     w, s2 = torch.tensor([[1.0, 0.5], [0.0, 2.0], [1.0, 1.0]]), 0.5
 

@@ -1,11 +1,11 @@
 """Training and what is asked of a trained model: the loop, its learning rates, its state on disk, evaluation."""
 
 from .evaluation import collapse, evaluate, latents, log_evidence
-from .loop import Step, best_device, train
+from .loop import Step, agreed, best_device, train
 from .schedules import cosine, one_cycle, plateau, step_decay
 from .state import State, read_tensors, write_tensors
 
 __all__ = [
-    "State", "Step", "best_device", "collapse", "cosine", "evaluate", "latents", "log_evidence", "one_cycle",
+    "State", "Step", "agreed", "best_device", "collapse", "cosine", "evaluate", "latents", "log_evidence", "one_cycle",
     "plateau", "read_tensors", "step_decay", "train", "write_tensors",
 ]  # fmt: skip

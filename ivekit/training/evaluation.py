@@ -123,7 +123,9 @@ def _log_evidence(model: Any, views: Views, n_samples: int) -> Float[Tensor, "b"
     for _ in range(n_samples):
         z = {block: q.sample() for block, q in beliefs.items()}
         log_p = sum(p.log_prob(views[name], views.present[name]) for name, p in model.decode(z).items())
-        log_ratio = sum(standard_normal_like(q).log_prob(z[block]) - q.log_prob(z[block]) for block, q in beliefs.items())
+        log_ratio = sum(
+            standard_normal_like(q).log_prob(z[block]) - q.log_prob(z[block]) for block, q in beliefs.items()
+        )
         weights.append((log_p + log_ratio).double())
     return torch.stack(weights).logsumexp(0) - math.log(n_samples)
 

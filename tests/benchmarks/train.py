@@ -1,4 +1,4 @@
-"""What the training loop costs over a bare PyTorch loop, and what a loader costs over none; medians of interleaved runs.
+"""What `train` costs over a bare PyTorch loop, and the loader over a DataLoader: medians of runs in turn.
 
 python tests/benchmarks/train.py [pairs]
 """
@@ -6,8 +6,9 @@ python tests/benchmarks/train.py [pairs]
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -92,21 +93,30 @@ def in_turn(first: Callable[[], object], second: Callable[[], object], pairs: in
     return seconds
 
 
+def epoch(loader: Iterable) -> None:
+    """Every batch, kept by nobody."""
+    for _ in loader:
+        pass
+
+
 def main(pairs: int = 60) -> None:
     """Prints two ratios and what they are made of."""
     data = rows()
     net, objective, plan = model(data), ive.Objective(nll=ive.NLL(), kl=ive.KL()), plans.dmvae(list(SHAPES))
     n_params = sum(p.numel() for p in net.parameters())
-    print(f"{ROWS} rows, batches of {BATCH}, plan of {len(plan)} subsets, {n_params} parameters, {torch.get_num_threads()} thread(s)")
+    print(f"{ROWS} rows, batches of {BATCH}, plan of {len(plan)} subsets, {n_params} parameters,", end=" ")
+    print(f"{torch.get_num_threads()} thread(s); medians of {pairs} steps or epochs each, in turn")
     hand = bare(deepcopy(net), objective, data, plan, epochs=pairs)
     steps = train(net, objective, data, epochs=pairs, batch_size=BATCH, plan=plan, seed=0, device="cpu")
     a, b = in_turn(lambda: next(steps), lambda: next(hand), pairs)
-    print(f"train {BATCH / median(a):.0f} rows/s, bare loop {BATCH / median(b):.0f} rows/s: medians of {pairs} steps each, in turn")
+    print(f"train {BATCH / median(a):.0f} rows/s, bare loop {BATCH / median(b):.0f} rows/s")
     print(f"throughput of train over a bare loop: {median(b) / median(a):.3f} (at least 0.95)")
-    usual = DataLoader(Rows(data), BATCH, shuffle=True)
-    a, b = in_turn(lambda: list(data.loader(BATCH, shuffle=True)), lambda: list(usual), pairs)
-    print(f"an epoch of Views.loader {1e3 * median(a):.1f} ms, of a DataLoader that collates rows {1e3 * median(b):.1f} ms")
-    print(f"cost of Views.loader over a DataLoader: {median(a) / median(b):.3f}")
+    for names in (SHAPES, ["behaviour"]):
+        some = ive.Views({name: data[name] for name in names})
+        usual = DataLoader(Rows(some), BATCH, shuffle=True)
+        a, b = in_turn(partial(epoch, some.loader(BATCH, shuffle=True)), partial(epoch, usual), pairs)
+        print(f"an epoch of {', '.join(names)}: Views.loader {1e3 * median(a):.2f} ms,", end=" ")
+        print(f"a DataLoader that collates rows {1e3 * median(b):.2f} ms; cost {median(a) / median(b):.3f}")
 
 
 if __name__ == "__main__":

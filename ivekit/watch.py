@@ -1,0 +1,243 @@
+"""Small things around the training loop: a progress bar, early stopping, curves, logs, a watch on the latents.
+
+Each takes the steps of `train` and gives them on, so they go around it in any number:
+
+    for step in progress(early_stopping(train(model, objective, rows), score, model)):
+        ...
+
+Values are read from the device once an epoch (a progress bar: twice a second), never at every step.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+from tqdm.auto import tqdm
+
+from . import viz
+from .store import whole
+from .training import Step, agreed, collapse, latents
+from .training.state import copied
+from .views import Views
+
+Score = Callable[[], float]
+Scores = Callable[[], Mapping[str, float]]
+Figures = Callable[[], Mapping[str, Figure]]
+
+
+def progress(steps: Iterable[Step], every: float = 0.5, **options: Any) -> Iterator[Step]:
+    """A bar over the steps of a run, with the terms of the loss beside it.
+
+    every : seconds between two looks at the terms. options : those of `tqdm.tqdm`.
+    """
+    bar, read = None, -every
+    try:
+        for step in steps:
+            bar = bar or tqdm(total=step.total, initial=step.step - 1, unit="step", **options)
+            if monotonic() - read >= every or step.step == step.total:
+                values = {"loss": float(step.loss)} | {name: float(term) for name, term in step.terms.items()}
+                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+                read = monotonic()
+            bar.update()
+            yield step
+    finally:
+        if bar:
+            bar.close()
+
+
+def early_stopping(steps: Iterable[Step], score: Score, *parts: nn.Module, patience: int = 10) -> Iterator[Step]:
+    """Stops when `score` has not fallen for `patience` epochs; the best weights are put back at the end.
+
+    score : asked after every epoch, smaller is better; take one that no schedule moves, on validation rows:
+        ``lambda: sum(evaluate(model, objective, validation).values())``.
+    parts : the model, and the objective if it learns.
+
+    >>> from ivekit.training import train
+    >>> class Line(nn.Linear):
+    ...     def forward(self, views): return super().forward(views["x"])
+    >>> line, size = Line(1, 1), lambda out, views, step: {"size": out.square().mean()}
+    >>> data, scores = Views({"x": torch.ones(4, 1)}), iter([2.0, 1.0, 3.0, 4.0])
+    >>> [step.epoch for step in early_stopping(train(line, size, data, seed=0), lambda: next(scores), line, patience=2)]
+    [0, 1, 2, 3]
+    """
+    if patience < 1:
+        raise ValueError(f"patience must be at least 1 epoch, got {patience}")
+    return _early_stopping(steps, score, parts, patience)
+
+
+def _early_stopping(steps: Iterable[Step], score: Score, parts: tuple, patience: int) -> Iterator[Step]:
+    best, waited, kept = float("inf"), 0, None
+    try:
+        for step in steps:
+            if step.last_of_epoch:
+                now = agreed(score(), step.loss.device)  # all processes stop together
+                waited = 0 if now < best else waited + 1
+                if now < best:
+                    best, kept = now, [copied(part.state_dict()) for part in parts]
+            yield step
+            if waited >= patience:
+                return
+    finally:
+        for part, weights in zip(parts, kept or []):
+            part.load_state_dict(weights)
+
+
+def losses_csv(steps: Iterable[Step], path: str | Path, scores: Scores | None = None) -> Iterator[Step]:
+    """Keeps the losses as a CSV, a row a step: step, epoch, lr, loss and its terms; written at the end of each epoch.
+
+    scores : asked after every epoch; what it says is in columns such as ``validation nll``, its sum in ``validation``.
+    Rows that are there already, of a run that goes on, stay up to the first step that comes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun = False
+    for step, rows in _epochs(steps, scores):
+        if rows:
+            if not begun:
+                _begin(path, _line(rows[-1]), rows[0]["step"])
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(_line(row.get(name, "") for name in rows[-1]) for row in rows)
+            begun = True
+        yield step
+
+
+def _line(cells: Iterable[Any]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _begin(path: Path, header: str, first: int) -> None:
+    """A file with its header and the whole rows of steps before `first`; the last may have been cut by a kill."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    head, *lines = old[: old.rfind("\n") + 1].splitlines(keepends=True) or [header]
+    kept = [line for line in lines if int(line.split(",", 1)[0]) < first]
+    if kept and head != header:
+        raise ValueError(f"{path} is of a run with other losses: it has {head.strip()}, this one {header.strip()}")
+    with whole(path) as new:
+        new.write_text(header + "".join(kept), encoding="utf-8")
+
+
+def watch_latents(steps: Iterable[Step], model: nn.Module, rows: Views, into: list[pd.DataFrame]) -> Iterator[Step]:
+    """Adds a table to `into` after every epoch: which latents collapsed (see `collapse`), and how far each moved.
+
+    drift : the root mean square, over these rows, of what the posterior mean moved since the epoch before, in standard
+    deviations of the prior. Latents that still move when the loss no longer falls have not settled on a meaning.
+    """
+    before = latents(model, rows)
+    for step in steps:
+        if step.last_of_epoch:
+            now, table = latents(model, rows), collapse(model, rows)
+            moved = torch.cat([(now[block] - before[block]).square().mean(0).sqrt() for block in now])
+            into.append(table.assign(epoch=step.epoch, drift=moved.tolist()))
+            before = now
+        yield step
+
+
+def live_curves(steps: Iterable[Step], scores: Scores | None = None) -> Iterator[Step]:
+    """Draws the losses in a notebook while the model is trained, anew after every epoch.
+
+    scores : asked after every epoch, and drawn as a dashed line.
+    """
+    display = _needed("IPython.display", "live curves", "jupyterlab").display
+    kept: list[dict[str, Any]] = []
+    shown = None
+    for step, rows in _epochs(steps, scores):
+        kept += rows
+        if rows:
+            figure = Figure(figsize=(7, 3), layout="constrained")
+            viz.losses(pd.DataFrame(kept), figure.subplots())
+            if shown:
+                shown.update(figure)
+            else:
+                shown = display(figure, display_id=True)
+        yield step
+
+
+# logs --------------------------------------------------------------------------------------------------------
+
+
+def tensorboard(
+    steps: Iterable[Step], folder: str | Path, scores: Scores | None = None, figures: Figures | None = None
+) -> Iterator[Step]:
+    """Logs the losses to TensorBoard files in `folder`, and after every epoch scores and figures (by name).
+
+    Raises
+    ------
+    ImportError : without the package tensorboard; says how to install it.
+    """
+    writer = _needed("torch.utils.tensorboard", "a TensorBoard log", "ivekit[log]").SummaryWriter(str(folder))
+    return _tensorboard(steps, writer, scores, figures)
+
+
+def _tensorboard(steps: Iterable[Step], writer: Any, scores: Scores | None, figures: Figures | None) -> Iterator[Step]:
+    with writer:
+        for step, rows in _epochs(steps, scores):
+            for row in rows:
+                for name, value in row.items():
+                    writer.add_scalar(name.replace(" ", "/"), value, row["step"])
+            for name, figure in (figures() if rows and figures else {}).items():
+                writer.add_figure(name, figure, step.step)
+            yield step
+
+
+def wandb(
+    steps: Iterable[Step], scores: Scores | None = None, figures: Figures | None = None, **options: Any
+) -> Iterator[Step]:
+    """Logs the losses to Weights & Biases, and after every epoch scores and figures (by name).
+
+    options : those of `wandb.init`: ``project``, ``dir``, ``config``; ``mode="offline"`` needs no network.
+
+    Raises
+    ------
+    ImportError : without the package wandb; says how to install it.
+    """
+    return _wandb(steps, _needed("wandb", "a Weights & Biases log", "ivekit[log]"), scores, figures, options)
+
+
+def _wandb(steps: Iterable[Step], client: Any, scores: Any, figures: Any, options: dict) -> Iterator[Step]:
+    with client.init(**options) as run:
+        for step, rows in _epochs(steps, scores):
+            drawn = figures() if rows and figures else {}
+            for row in rows:
+                pictures = drawn if row is rows[-1] else {}
+                run.log(row | {name: client.Image(figure) for name, figure in pictures.items()}, step=row["step"])
+            yield step
+
+
+def _needed(module: str, purpose: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs a package that is not here ({error}): pip install '{package}'") from None
+
+
+def _epochs(steps: Iterable[Step], scores: Scores | None) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
+    """Each step; with the last of an epoch the values of all its steps, the scores in the last one's."""
+    held: list[Step] = []
+    for step in steps:
+        held.append(step)
+        rows = _values(held) if step.last_of_epoch else []
+        if rows:
+            held = []
+            found = scores() if scores else {}
+            total = {"validation": sum(found.values())} if found else {}
+            rows[-1] |= total | {f"validation {name}": value for name, value in found.items()}
+        yield step, rows
+
+
+def _values(steps: list[Step]) -> list[dict[str, Any]]:
+    """What steps say, as plain numbers, read from the device in one go."""
+    numbers = torch.stack([torch.stack([s.loss, *s.terms.values()]) for s in steps]).tolist()
+    places = ({"step": s.step, "epoch": s.epoch, "lr": float(s.lr)} for s in steps)
+    return [place | dict(zip(["loss", *steps[0].terms], row)) for place, row in zip(places, numbers)]
