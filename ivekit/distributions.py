@@ -23,6 +23,10 @@ from torch.distributions import Distribution, kl_divergence, register_kl
 LOG_2PI = math.log(2 * math.pi)
 
 
+def _said(p: Distribution) -> str:
+    return f"{type(p).__name__}(rows={p.batch_shape[0]}, event={tuple(p.event_shape)})"
+
+
 class Normal(Distribution):
     """Independent normal numbers, ``(b, ...)``, of mean `loc` and standard deviation `scale` (which broadcasts).
 
@@ -74,8 +78,7 @@ class Normal(Distribution):
     def entropy(self) -> Float[Tensor, "b"]:
         return _total(0.5 + 0.5 * LOG_2PI + self.scale.log().expand_as(self.loc), None)
 
-    def __repr__(self) -> str:
-        return f"Normal(rows={self.loc.shape[0]}, event={tuple(self.loc.shape[1:])})"
+    __repr__ = _said
 
 
 class Laplace(Normal):
@@ -114,6 +117,7 @@ class Bernoulli(Distribution):
     """
 
     arg_constraints: dict = {}
+    __repr__ = _said
 
     def __init__(self, logits: Float[Tensor, "b *event"]):
         self.logits = logits
@@ -149,6 +153,7 @@ class Categorical(Distribution):
     """
 
     arg_constraints: dict = {}
+    __repr__ = _said
 
     def __init__(self, logits: Float[Tensor, "b *event classes"]):
         self.logits = logits
@@ -182,6 +187,7 @@ class Delta(Distribution):
 
     arg_constraints: dict = {}
     has_rsample = True
+    __repr__ = _said
 
     def __init__(self, point: Float[Tensor, "b k"]):
         self.point = point
@@ -215,6 +221,7 @@ class Mixture(Distribution):
 
     arg_constraints: dict = {}
     has_rsample = True
+    __repr__ = _said
 
     def __init__(self, means: Float[Tensor, "m b k"], scales: Float[Tensor, "m b k"], weights: Float[Tensor, "m b"]):
         self.means, self.scales, self.weights = means, scales, weights
@@ -258,6 +265,7 @@ class Standardised(Distribution):
     """
 
     arg_constraints: dict = {}
+    __repr__ = _said
 
     def __init__(self, base: Any, transform: Any):
         self.base, self.transform = base, transform
@@ -281,7 +289,8 @@ class Standardised(Distribution):
     def log_prob(self, x: Tensor, mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         if mask is not None and mask.ndim > 1:
             x = _stacked(x, len(mask))
-            u, volume = self.transform(torch.where(mask, x, self.mean)), (self.transform.log_det * mask).flatten(1).sum(1)
+            u = self.transform(torch.where(mask, x, self.mean))
+            volume = (self.transform.log_det * mask).flatten(1).sum(1)
         else:
             x, mask = _clean(x, mask)
             u, volume = self.transform(x), self.transform.log_det.mean() * self.event_shape.numel()
