@@ -261,7 +261,8 @@ class Views:
         else:
             columns = [] if self._frame is None else list(self._frame.columns)
             single = [name for name, x in self.items() if x.shape[1:].numel() == 1]
-            raise ValueError(f"no {by!r} to split by: the metadata has {columns}, the views of one number a row are {single}")
+            there = f"the metadata has {columns}, the views of one number a row are {single}"
+            raise ValueError(f"no {by!r} to split by: {there}")
         test = values.isin(wanted).to_numpy()
         if test.all() or not test.any():
             there = sorted(map(str, values.unique()))[:12]
