@@ -151,7 +151,7 @@ def test_topographies_and_courses_are_those_of_the_data(world):
 def test_noise_has_the_recordings_level(world):
     noise = world.views["meg"].numpy()[:, :, :BASELINE]
     assert np.median(noise.std(axis=(0, 2))) == pytest.approx(field.LEVEL["mag"], rel=0.03)
-    # beyond the head's few hundred sources seen by 102 sensors, only the sensors' own noise is left
+    # along the direction of least variance there is next to nothing from the head, only the sensors' own noise
     eigenvalues = np.linalg.eigvalsh(np.cov(rearrange(noise, "b c t -> c (b t)")))
     assert np.sqrt(eigenvalues[0]) == pytest.approx(field.SENSOR["mag"], rel=0.05)
 
