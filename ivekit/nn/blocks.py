@@ -104,7 +104,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], context: Tokens | None = None) -> Float[Tensor, "b n d"]:
         x = self.norm(x)
-        source = x if context is None else context.x
+        source = x if context is None else torch.where(context.mask[..., None], context.x, 0)
         q = rearrange(self.to_q(x), "b n (h d) -> b h n d", h=self.heads)
         k, v = rearrange(self.to_kv(source), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         if context is None and not self.keep:

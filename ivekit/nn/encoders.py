@@ -273,6 +273,8 @@ class GRUEncoder(nn.Module):
 
     def __init__(self, n_chans: int, dim: int):
         super().__init__()
+        if dim % 2:
+            raise ValueError(f"dim {dim} is odd, and each direction gives half of it")
         self.n_chans, self.gru = n_chans, nn.GRU(n_chans, dim // 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b t d"]:

@@ -140,6 +140,9 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.query, self.weights = nn.Parameter(torch.randn(dim) / dim**0.5), None
 
+    def extra_repr(self) -> str:
+        return f"dim={len(self.query)}"
+
     def forward(self, x: Float[Tensor, "b m d"], present: Bool[Tensor, "b m"]) -> Float[Tensor, "b d"]:
         x = torch.where(present[..., None], x, 0)
         scores = torch.where(present, x @ self.query, torch.finfo(x.dtype).min)
