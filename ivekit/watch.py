@@ -92,23 +92,43 @@ def _early_stopping(steps: Iterable[Step], score: Score, parts: tuple, patience:
             part.load_state_dict(weights)
 
 
-def losses_csv(steps: Iterable[Step], path: str | Path, scores: Scores | None = None) -> Iterator[Step]:
-    """Keeps the losses as a CSV, a row a step: step, epoch, lr, loss and its terms; written at the end of each epoch.
+class Csv:
+    """Rows added to a CSV while a run goes on, each a dict; the first that come give the columns.
 
-    scores : asked after every epoch; what it says is in columns such as ``validation nll``, its sum in ``validation``.
-    Rows that are there already, of a run that goes on, stay up to the first step that comes.
+    key : a column that only grows, such as "step". What an earlier run left in the file is kept up to the first value
+    of it that comes, and the rest, which a run that goes on makes again, is cut off.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as tmp:
+    ...     Csv(f"{tmp}/a.csv", "step").add([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
+    ...     Csv(f"{tmp}/a.csv", "step").add([{"step": 2, "loss": 0.125}])
+    ...     print(Path(f"{tmp}/a.csv").read_text())
+    step,loss
+    1,0.5
+    2,0.125
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    begun = False
-    for step, rows in _epochs(steps, scores):
-        if rows:
-            if not begun:
-                _begin(path, _line(rows[-1]), rows[0]["step"])
-            with path.open("a", encoding="utf-8") as file:
-                file.writelines(_line(row.get(name, "") for name in rows[-1]) for row in rows)
-            begun = True
-        yield step
+
+    def __init__(self, path: str | Path, key: str):
+        self.path, self.key, self.columns = Path(path), key, None
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Appends rows; a column that one of them lacks is empty there."""
+        if self.columns is None:
+            self.columns = list(dict.fromkeys(name for row in rows for name in row))
+            self._begin(rows[0][self.key])
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(_line(row.get(name, "") for name in self.columns) for row in rows)
+
+    def _begin(self, first: int) -> None:
+        """The header and the whole lines before `first`: a kill may have cut the last."""
+        old, header = self.path.read_text(encoding="utf-8") if self.path.exists() else "", _line(self.columns)
+        head, *lines = old[: old.rfind("\n") + 1].splitlines(keepends=True) or [header]
+        if head != header and first > 1:
+            raise ValueError(f"{self.path} is of another run: it has {head.strip()}, this one {header.strip()}")
+        place = self.columns.index(self.key)
+        kept = [line for line in lines if int(line.split(",")[place]) < first] if head == header else []
+        with whole(self.path) as new:
+            new.write_text(header + "".join(kept), encoding="utf-8")
 
 
 def _line(cells: Iterable[Any]) -> str:
@@ -117,19 +137,23 @@ def _line(cells: Iterable[Any]) -> str:
     return text.getvalue()
 
 
-def _begin(path: Path, header: str, first: int) -> None:
-    """A file with its header and the whole rows of steps before `first`; the last may have been cut by a kill."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    head, *lines = old[: old.rfind("\n") + 1].splitlines(keepends=True) or [header]
-    kept = [line for line in lines if int(line.split(",", 1)[0]) < first]
-    if kept and head != header:
-        raise ValueError(f"{path} is of a run with other losses: it has {head.strip()}, this one {header.strip()}")
-    with whole(path) as new:
-        new.write_text(header + "".join(kept), encoding="utf-8")
+def losses_csv(steps: Iterable[Step], path: str | Path, scores: Scores | None = None) -> Iterator[Step]:
+    """Keeps the losses as a CSV, a row a step: step, epoch, lr, loss and its terms; written at the end of each epoch.
+
+    scores : asked after every epoch; what it says is in columns such as ``validation nll``, its sum in ``validation``.
+    Rows that are there already, of a run that goes on, stay up to the first step that comes.
+    """
+    file = Csv(path, "step")
+    for step, rows in _epochs(steps, scores):
+        if rows:
+            file.add(rows)
+        yield step
 
 
-def watch_latents(steps: Iterable[Step], model: nn.Module, rows: Views, into: list[pd.DataFrame]) -> Iterator[Step]:
-    """Adds a table to `into` after every epoch: which latents collapsed (see `collapse`), and how far each moved.
+def watch_latents(
+    steps: Iterable[Step], model: nn.Module, rows: Views, into: Callable[[pd.DataFrame], Any]
+) -> Iterator[Step]:
+    """Gives `into` a table after every epoch: which latents collapsed (see `collapse`), and how far each moved.
 
     drift : the root mean square, over these rows, of what the posterior mean moved since the epoch before, in standard
     deviations of the prior. Latents that still move when the loss no longer falls have not settled on a meaning.
@@ -139,7 +163,7 @@ def watch_latents(steps: Iterable[Step], model: nn.Module, rows: Views, into: li
         if step.last_of_epoch:
             now, table = latents(model, rows), collapse(model, rows)
             moved = torch.cat([(now[block] - before[block]).square().mean(0).sqrt() for block in now])
-            into.append(table.assign(epoch=step.epoch, drift=moved.tolist()))
+            into(table.assign(epoch=step.epoch, drift=moved.tolist()))
             before = now
         yield step
 

@@ -111,14 +111,14 @@ def test_losses_of_another_kind_are_not_mixed(tmp_path):
     path = tmp_path / "losses.csv"
     path.write_text("step,error\n1,0.5\n")
     *_, last = steps(*pair(), epochs=1)
-    with pytest.raises(ValueError, match="is of a run with other losses: it has step,error"):
+    with pytest.raises(ValueError, match="is of another run: it has step,error"):
         list(losses_csv(steps(*pair(), start=last.state()), path))
 
 
 def test_the_latents_are_watched():
     model, objective = pair()
     tables, means = [], [latents(model, ROWS)["shared"]]
-    for step in watch_latents(steps(model, objective), model, ROWS, tables):
+    for step in watch_latents(steps(model, objective), model, ROWS, tables.append):
         if step.last_of_epoch:
             means.append(latents(model, ROWS)["shared"])
     assert [set(t["epoch"]) for t in tables] == [{0}, {1}, {2}, {3}]

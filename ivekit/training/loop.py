@@ -224,7 +224,7 @@ def _spread_out(both: _Both, device: torch.device, world: int, compile: bool) ->
         return called
     gpu = [device] if device.type == "cuda" else None
     # A view that nobody has in a batch, or a part that this plan leaves out, has no gradient: that must not block.
-    return DistributedDataParallel(called, gpu, broadcast_buffers=False, find_unused_parameters=True)
+    return DistributedDataParallel(called, gpu, find_unused_parameters=True)
 
 
 def _near(data: Views, device: torch.device) -> Views:

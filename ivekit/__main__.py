@@ -1,0 +1,156 @@
+"""The command line: ``python -m ivekit train ive latent=16 --out runs/ive``; the same under ``torchrun -m ivekit``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .recipe import Recipe, is_first, load, parts, report, run, score
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Does what the line says; a mistake in it is one line of words, not a traceback."""
+    said = parser().parse_args(arguments)
+    try:
+        said.do(said)
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+        if os.environ.get("IVEKIT_TRACEBACK"):
+            raise
+        sys.exit(f"ivekit: {error}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be said."""
+    top = argparse.ArgumentParser("ivekit", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="train the IVE on the recordings in data_samples; scores and a report")
+    demo.set_defaults(do=_demo)
+
+    train = commands.add_parser("train", help="train a recipe")
+    train.add_argument("recipe", help="the name of a shipped one, or your own file")
+    train.add_argument("settings", nargs="*", metavar="setting=value")
+    train.add_argument("--config", metavar="FILE", help="settings from a YAML file; those on the line come after")
+    train.add_argument("--out", metavar="DIR", type=Path, help="the run's folder; runs/RECIPE by default")
+    train.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    train.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=["tensorboard", "wandb"],
+        help="beside losses.csv; WANDB_MODE=offline needs no network",
+    )
+    train.add_argument(
+        "--print-config", action="store_true", help="write every setting with its meaning, and train nothing"
+    )
+    train.set_defaults(do=_train)
+
+    for name, do, does in (
+        ("evaluate", _evaluate, "score the test rows again"),
+        ("report", _report, "write report.html again"),
+    ):
+        one = commands.add_parser(name, help=f"{does}, from a run's folder")
+        one.add_argument("run", type=Path, metavar="RUN")
+        one.add_argument("--trust", action="store_true", help="run the folder's own recipe.py")
+        one.add_argument("--recipe", help="run this recipe instead")
+        one.set_defaults(do=do)
+
+    commands.add_parser("lab", help="JupyterLab at the first notebook").set_defaults(do=_lab)
+    return top
+
+
+def _demo(said: argparse.Namespace) -> None:
+    folder = Path("runs/demo")
+    if (folder / "settings.json").exists():  # the demonstration is repeated, whatever became of the last one
+        shutil.rmtree(folder)
+    _run(Recipe("ive"), folder)
+
+
+def _train(said: argparse.Namespace) -> None:
+    folder = said.out or Path("runs", Path(said.recipe).stem)
+    begun = folder / "settings.json"  # a run that goes on has its own settings, and need not be told them again
+    configs = [*([begun] if said.resume and begun.exists() else []), *([said.config] if said.config else [])]
+    recipe = Recipe.parse(said.recipe, said.settings, *configs)
+    if said.print_config:
+        print(recipe.config(), end="")
+    else:
+        _run(recipe, folder, said.resume, said.log)
+
+
+def _run(recipe: Recipe, folder: Path, resume: bool = False, logs: Sequence[str] = ()) -> None:
+    if "RANK" in os.environ:
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        run(recipe, folder, resume, logs)
+        if is_first():
+            _tell(folder)
+    except KeyboardInterrupt:
+        sys.exit(f"\ninterrupted: {folder} holds the weights of the best epoch so far, and --resume goes on")
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _evaluate(said: argparse.Namespace) -> None:
+    model, recipe = load(said.run, said.trust, said.recipe)
+    score(said.run, model, parts(recipe.data()))
+    _tell(said.run)
+
+
+def _report(said: argparse.Namespace) -> None:
+    model, recipe = load(said.run, said.trust, said.recipe)
+    print(report(said.run, recipe, model, recipe.data()))
+
+
+def _lab(said: argparse.Namespace) -> None:
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    if not notebooks:
+        raise FileNotFoundError(
+            f"there are no notebooks in {ROOT / 'notebooks'}: they are in the repository, not in the package"
+        )
+    subprocess.run([sys.executable, "-m", "jupyter", "lab", str(notebooks[0])], check=False)
+
+
+def _tell(folder: Path) -> None:
+    """The scores of a run as a table, and where its report is."""
+    print(table(json.loads((folder / "scores.json").read_text(encoding="utf-8"))))
+    print(f"\nreport: {folder / 'report.html'}")
+
+
+def table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Held-out scores as text, the model's beside what is reached without it.
+
+    >>> print(table({"meg": {"reconstruction": {"model": 0.5, "interval": [0.45, 0.55], "constant": 0.0}}}))
+    held-out rows                     model          95 % interval  constant      zero    linear
+    meg reconstruction                0.500         0.450 .. 0.550     0.000         -         -
+    """
+    kinds = ("constant", "zero", "linear")
+    lines = [f"{'held-out rows':28}{'model':>11}{'95 % interval':>23}" + "".join(f"{kind:>10}" for kind in kinds)]
+    for view, metrics in scores.items():
+        for metric, said in metrics.items():
+            low_high = said.get("interval")
+            interval = " .. ".join(map(_number, low_high)) if low_high else "-"
+            lines.append(
+                f"{f'{view} {metric}':28}{_number(said.get('model')):>11}{interval:>23}"
+                + "".join(f"{_number(said.get(kind)):>10}" for kind in kinds)
+            )
+    return "\n".join(lines)
+
+
+def _number(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()

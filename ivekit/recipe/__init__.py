@@ -1,0 +1,11 @@
+"""Runs outside notebooks: a recipe is a Python file, and a run of it is a folder."""
+
+from .folder import load, load_weights, open_recipe, save
+from .recipe import Recipe
+from .rows import fill_split, parts
+from .run import is_first, load_best, report, run, score
+
+__all__ = [
+    "Recipe", "fill_split", "is_first", "load", "load_best", "load_weights", "open_recipe", "parts", "report", "run",
+    "save", "score",
+]  # fmt: skip

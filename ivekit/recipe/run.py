@@ -1,0 +1,209 @@
+"""A run: a recipe is trained, the epoch is chosen on validation rows, and the test rows are scored at the end.
+
+The epoch whose weights are kept is the one with the lowest sum of the objective's terms on validation rows, each at
+the end of its schedule: so a warm-up of beta does not make early epochs look better than they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from .. import report as page
+from .. import watch
+from ..baselines import held_out
+from ..report.figures import pictures
+from ..training import State, Step, agreed, collapse, evaluate, latents, train
+from ..training.evaluation import still
+from ..views import Views
+from .folder import load_weights, read_settings, save, save_settings, save_weights, write_text
+from .recipe import Recipe
+from .rows import parts
+
+SHOWN = 256  # rows that a report or a watch looks at
+MAY_CHANGE = ("epochs", "patience", "device")  # between the two parts of a run that was stopped
+
+
+def run(recipe: Recipe, folder: str | Path, resume: bool = False, logs: Sequence[str] = (), **bar: Any) -> nn.Module:
+    """Trains a recipe and leaves its folder complete; returns the model with the weights of its best epoch.
+
+    resume : go on from the folder's checkpoint, if there is one; otherwise a folder that holds a run is refused.
+    logs : "tensorboard" or "wandb", beside the CSV that is always kept. bar : options of `ivekit.watch.progress`.
+
+    Under ``torchrun`` all processes train, and the first alone writes.
+    """
+    folder = Path(folder)
+    start, first = _start(recipe, folder, resume), is_first()
+    rows = parts(data := recipe.data())
+    model, objective = recipe.model(rows["train"]), recipe.objective(rows["train"])
+    if first:
+        save_settings(folder, recipe) if start else save(folder, recipe, model, rows["train"], objective)
+    steps: Any = train(model, objective, rows["train"], start=start, **recipe.training(rows["train"]))
+    history = _history(folder, start)
+    if first:
+        steps = _watched(steps, recipe, folder, rows["validation"], model, objective, history, logs, bar)
+    with closing(steps):
+        for step in steps:
+            if step.last_of_epoch and _ends_epoch(step, folder, model, objective, history, recipe.settings["patience"]):
+                break
+    if first:
+        load_best(folder, model, objective)
+        score(folder, model, rows)
+        report(folder, recipe, model, data)
+    return model
+
+
+def is_first() -> bool:
+    """Whether this process is the only one, or the first of several."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _start(recipe: Recipe, folder: Path, resume: bool) -> State | None:
+    if not (folder / "checkpoint").exists():
+        return None
+    if not resume:
+        raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
+    if (folder / "recipe.py").read_bytes() != recipe.path.read_bytes():
+        raise ValueError(f"{recipe.path} is not what it was when the run in {folder} began, so it cannot go on")
+    then = read_settings(folder)
+    now = json.loads(json.dumps(recipe.settings))
+    if changed := [f"{n} was {then.get(n)!r}" for n in now if n not in MAY_CHANGE and now[n] != then.get(n)]:
+        raise ValueError(f"the run in {folder} cannot go on with other settings: {', '.join(changed)}")
+    return State.open(folder / "checkpoint")
+
+
+def _history(folder: Path, start: State | None) -> list[float]:
+    """The validation scores of the epochs that a run has behind it."""
+    if not start:
+        return []
+    with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
+        kept = [row for row in csv.DictReader(file) if int(row["step"]) <= start.step]
+    return [float(row["validation"]) for row in kept if row["validation"]]
+
+
+def _best(history: Sequence[float]) -> int:
+    """The epoch with the lowest score; one that is not a number is the worst."""
+    return min(range(len(history)), key=lambda i: (math.isnan(history[i]), history[i], i))
+
+
+def _ends_epoch(
+    step: Step, folder: Path, model: nn.Module, objective: Any, history: list[float], patience: Any
+) -> bool:
+    """Keeps what a run needs to go on, and the weights if they are the best so far; says whether to stop."""
+    last = len(history) - 1
+    if is_first():
+        if _best(history) == last:
+            save_weights(folder, model, objective)
+        step.state().save(folder / "checkpoint")
+    stop = is_first() and patience is not None and last - _best(history) >= patience
+    return bool(agreed(int(stop), step.loss.device))
+
+
+def load_best(folder: str | Path, model: nn.Module, objective: Any = None) -> None:
+    """Puts the weights of a run's best epoch into its model, and its objective if that learned."""
+    load_weights(model, Path(folder) / "weights.safetensors")
+    if (Path(folder) / "objective.safetensors").exists() and isinstance(objective, nn.Module):
+        load_weights(objective, Path(folder) / "objective.safetensors")
+
+
+def _watched(
+    steps: Iterator[Step], recipe: Recipe, folder: Path, validation: Views, model: nn.Module, objective: Any,
+    history: list[float], logs: Sequence[str], bar: Mapping[str, Any],
+) -> Iterator[Step]:  # fmt: skip
+    """The steps with a CSV, the latents' watch, the logs that were asked for, and a bar."""
+    said: dict[str, float] = {}
+
+    def scores() -> dict[str, float]:
+        said.update(evaluate(model, objective, validation))
+        history.append(sum(said.values()))
+        return said
+
+    steps = watch.losses_csv(steps, folder / "losses.csv", scores)
+    if hasattr(model, "encode"):
+        table = watch.Csv(folder / "latents.csv", "epoch")
+        steps = watch.watch_latents(steps, model, validation[:SHOWN], lambda new: table.add(new.to_dict("records")))
+    drawn = partial(reconstructions, model, validation[:SHOWN])
+    if "tensorboard" in logs:
+        steps = watch.tensorboard(steps, folder / "tensorboard", lambda: said, drawn)
+    if "wandb" in logs:
+        about = dict(project="ivekit", name=folder.name, config=recipe.settings, dir=str(folder))
+        steps = watch.wandb(steps, lambda: said, drawn, **about)
+    return watch.progress(steps, **bar)
+
+
+def reconstructions(model: nn.Module, rows: Views) -> dict[str, Figure]:
+    """What a model says of rows beside what they are, as figures by view."""
+    with still(model) as device:
+        views, _ = page._told(model(rows.to(device)), rows)
+    figures = {}
+    for view in views:
+        for i, (size, draw, _) in enumerate(pictures(view)):
+            figures[f"{view.name} {i}"] = figure = Figure([x / 25.4 for x in size], layout="constrained")
+            draw(figure)
+    return figures
+
+
+# the end -----------------------------------------------------------------------------------------------------
+
+
+def score(folder: str | Path, model: nn.Module, rows: Mapping[str, Views]) -> dict[str, dict]:
+    """Scores of a model on the test rows beside constant, zero-input and linear predictors, kept as scores.json."""
+    scores = held_out(model, rows["train"], rows["test"])
+    write_text(Path(folder) / "scores.json", json.dumps(scores, indent=1) + "\n")
+    return scores
+
+
+def report(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) -> Path:
+    """A run as one HTML page, report.html, from its folder, its model and its rows."""
+    folder, shown = Path(folder), parts(data)["test"][:SHOWN]
+    with still(model) as device:
+        outputs = model(shown.to(device))
+    used = collapse(model, shown) if hasattr(model, "encode") else pd.DataFrame({"block": [], "kl": []})
+    changed = " ".join(f"{name}={value}" for name, value in recipe.changed().items())
+    return page.write(
+        folder / "report.html",
+        title=recipe.name,
+        question=recipe.about,
+        settings=recipe.settings,
+        data=data,
+        scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),
+        losses=pd.read_csv(folder / "losses.csv"),
+        outputs=outputs,
+        views=shown,
+        latents=latents(model, shown),
+        kl={block: of["kl"].to_numpy() for block, of in used.groupby("block", sort=False)},
+        notes=_notes(folder),
+        command=f"python -m ivekit train {recipe.name} {changed}".strip(),
+    )
+
+
+def _notes(folder: Path) -> list[str]:
+    """Which epoch was kept, and whether the latents had settled."""
+    losses = pd.read_csv(folder / "losses.csv")
+    ends = losses[losses["validation"].notna()]
+    best = ends.iloc[_best(ends["validation"].tolist())]
+    notes = [
+        f"Kept is epoch {int(best['epoch']) + 1} of the {len(ends)} that were run, the one with the lowest loss on the "
+        f"validation rows ({best['validation']:.4g} nats a row, every schedule at its end)."
+    ]
+    if (folder / "latents.csv").exists():
+        table = pd.read_csv(folder / "latents.csv")
+        last = table[table["epoch"] == table["epoch"].max()]
+        most, idle = last.loc[last["drift"].idxmax()], int((~last["active"]).sum())
+        notes.append(
+            f"Over the last epoch the latents moved by {last['drift'].mean():.3f} prior standard deviations on average,"
+            f" most {most['block']} {most['index']} ({most['drift']:.3f}); {idle} of {len(last)} told nothing of the "
+            "validation rows. All epochs are in latents.csv."
+        )
+    return notes
