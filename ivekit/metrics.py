@@ -319,10 +319,10 @@ def active_units(means: Real[ndarray, "n k"], threshold: float = 0.01) -> int:
 
 def _columns(x: Factors, what: str) -> list[tuple[Any, ndarray]]:
     """Names and values of columns; an error names one that holds NaN."""
-    frame = x if isinstance(x, pd.DataFrame) else pd.DataFrame(np.asarray(x))
+    frame: Any = x if isinstance(x, pd.DataFrame) else pd.DataFrame(np.asarray(x))
     if not len(frame) or not len(frame.columns):
         raise ValueError(f"{what} must have rows and columns, got {frame.shape}")
-    if bad := [str(name) for name in frame if frame[name].isna().any()]:
+    if bad := [str(name) for name in frame if frame[name].isna().to_numpy().any()]:
         raise ValueError(f"{what} hold NaN in column {', '.join(bad)}: leave those rows out")
     return [(name, frame[name].to_numpy()) for name in frame]
 

@@ -233,6 +233,18 @@ def test_scores_rise_with_the_signal():
         assert (np.diff([s[name] for s in each]) > 0).all()
 
 
+def test_the_scores_by_hand(monkeypatch):
+    r = np.array([[0.9, 0.0, 0.0], [0.0, 0.6, 0.2], [0.0, 0.1, 0.1], [0.0, 0.0, 0.0]])
+    monkeypatch.setattr(metrics, "relation", lambda *_: r)
+    s = metrics.scores(normal(50, 4), normal(50, 3))
+    assert s["coverage"] == pytest.approx((0.9 + 0.6 + 0.2) / 3)
+    assert s["mig"] == pytest.approx((0.9 + 0.5 + 0.1) / 3)
+    pure = (1 - 1 / 3) / (2 / 3), (0.75 - 1 / 3) / (2 / 3), (0.5 - 1 / 3) / (2 / 3)
+    assert s["modularity"] == pytest.approx((0.9 * pure[0] + 0.8 * pure[1] + 0.2 * pure[2]) / 1.9)
+    apart = 1.0, (6 / 7 - 1 / 3) / (2 / 3), (2 / 3 - 1 / 3) / (2 / 3)  # over 3 active codes
+    assert s["compactness"] == pytest.approx(np.mean(apart)) and s["active"] == 3
+
+
 def test_a_rotated_code_is_neither_modular_nor_compact():
     z, f = code()
     mix = np.linalg.qr(normal(3, 3, seed=5))[0]
