@@ -6,7 +6,7 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 
 from .fields import butterfly, frames, place_colours, reconstruction, topomap
 from .style import COLUMN, CYCLE, STYLE
-from .tables import bars, kl, latents, losses, matrix, presence, scores
+from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
 
 __all__ = [
     "COLUMN",
@@ -17,6 +17,7 @@ __all__ = [
     "frames",
     "kl",
     "latents",
+    "loss_columns",
     "losses",
     "matrix",
     "place_colours",

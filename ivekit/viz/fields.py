@@ -90,11 +90,13 @@ def butterfly(
     ax: Axes | None = None,
     pos: Real[Any, "c 2"] | None = None,
     unit: str = "fT",
+    key: bool = True,
 ) -> Axes:
     """Draw all channels over one another, coloured by where they are on the head.
 
     series (c, t), in `unit`; times (t,), in seconds from the event; pos (c, 2), places on the flattened head. As in
-    MNE, a colour's red grows from left to right, green from back to front, blue from the rim to the top of the head.
+    MNE, a colour's red grows from left to right, green from back to front, blue from the rim to the top of the head;
+    the `key` beside the axes shows them.
 
     >>> times = np.linspace(-0.1, 0.4, 50)
     >>> ax = butterfly(np.outer([-1, 1, 2], np.exp(-(((times - 0.1) / 0.03) ** 2))), times)
@@ -108,11 +110,11 @@ def butterfly(
             ax.plot(t, line, color=colour, linewidth=0.5, alpha=0.4 if pos is None and len(x) > 8 else 0.9)
         _event_lines(ax, t)
         ax.set(xlabel="time (s)", ylabel=quantity(unit), xlim=(t[0], t[-1]))
-        if pos is not None:
-            key = ax.inset_axes((1.01, 0.62, 0.24, 0.38))
-            key.scatter(*np.asarray(pos, float).T, c=colours, s=3, linewidths=0)
-            key.set_aspect("equal")
-            key.set_axis_off()
+        if pos is not None and key:
+            head = ax.inset_axes((1.01, 0.62, 0.24, 0.38))
+            head.scatter(*np.asarray(pos, float).T, c=colours, s=3, linewidths=0)
+            head.set_aspect("equal")
+            head.set_axis_off()
     return ax
 
 

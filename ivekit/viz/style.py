@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "axes.prop_cycle": plt.cycler(color=CYCLE),
     "figure.dpi": 150,
     "savefig.dpi": 300,
+    "text.parse_math": False,  # a name may hold a dollar sign
 }
 
 QUANTITY = {"fT": "magnetic field", "fT/cm": "field gradient", "uV": "potential", "µV": "potential"}

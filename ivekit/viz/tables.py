@@ -99,7 +99,7 @@ def loss_columns(table: pd.DataFrame) -> list[str]:
 
 def _curve(ax: Axes, when: Float[ndarray, "n"], value: Float[ndarray, "n"], name: str, colour: str) -> None:
     if name.startswith("validation"):
-        ax.plot(when, value, "o--", color=colour, markersize=2.5, linewidth=0.9, label=name)
+        ax.plot(when, value, "o--", color=colour, markersize=2.5 if len(value) < 40 else 0, linewidth=0.9, label=name)
         return
     window = max(1, len(value) // 25)
     middle = pd.Series(value).rolling(window, center=True, min_periods=1).median()
@@ -214,7 +214,7 @@ def latents(
         ax.axhspan(-1.96, 1.96, color=GREY, alpha=0.15, linewidth=0, zorder=0)
         of_row = None if colour is None else np.repeat(np.asarray(colour, float)[rows], x.shape[1])
         paint: dict[str, Any] = {"color": BLUE} if of_row is None else {"c": of_row, "cmap": ORDERED}
-        dots = ax.scatter(at.ravel(), x[rows].ravel(), s=2, alpha=0.6, linewidths=0, rasterized=True, **paint)
+        dots = ax.scatter(at.ravel(), x[rows].ravel(), s=2, alpha=0.8, linewidths=0, rasterized=True, **paint)
         low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0) if len(x) else np.zeros((3, x.shape[1]))
         ax.vlines(np.arange(x.shape[1]), low, high, color=ink(), linewidth=1.4)
         ax.scatter(np.arange(x.shape[1]), middle, s=7, color=ink(), zorder=3)
@@ -269,7 +269,8 @@ def scores(table: Mapping[str, Mapping[str, Any]] | pd.DataFrame, ax: Axes | Non
     >>> ax.get_xlabel(), [text.get_text() for text in ax.get_legend().get_texts()]
     ('R2', ['model', 'constant', 'linear'])
     """
-    rows = table.to_dict("index") if isinstance(table, pd.DataFrame) else table
+    rows: Any = table
+    rows = rows.to_dict("index") if isinstance(rows, pd.DataFrame) else rows
     with canvas(ax, 20 + 7 * len(rows)) as ax:
         for y, said in enumerate(rows.values()):
             _score_row(ax, y, said)

@@ -1,0 +1,123 @@
+"""A run as one HTML page: what was asked and run, on which data, how well it tells held-out rows, and what is missing.
+
+The page holds its figures and style and asks nothing of the network, so it can be mailed, archived and read in ten
+years. Every name that came from data or settings is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
+
+from ..models import Outputs
+from ..views import Views
+from . import sections
+from .figures import Told
+from .page import Pictures, put, whole
+
+__all__ = ["write"]
+
+
+def write(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    settings: Mapping[str, Any],
+    data: Views,
+    scores: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    losses: pd.DataFrame,
+    outputs: Outputs,
+    views: Views,
+    latents: Mapping[str, Any],
+    kl: Mapping[str, Any],
+    watch: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
+    question: str = "",
+    command: str = "",
+) -> Path:
+    """Writes the report of a run to one HTML file and returns its path; an old page stands until the new one is whole.
+
+    title, question : what was asked. settings : what was run, by name; `command` : the line that runs it again.
+    data : all rows, with their split in the metadata. views : the held-out rows; outputs : what the model says of them.
+    scores : ``{view: {metric: {"model", "constant", "zero", "linear": number, "interval": [low, high]}}}``.
+    losses : one row a step. latents : the posterior means of the held-out rows by block, (n, k); kl : the nats that
+    each of them tells, averaged over rows, by block, (k,). watch : the same during training, with the columns block,
+    epoch, active and drift. notes : anything else the reader should know.
+
+    >>> import tempfile, torch
+    >>> from ivekit.distributions import Normal
+    >>> size = torch.linspace(0, 1, 8)[:, None]
+    >>> rows, out = Views({"pupil": size}), Outputs({}, {}, {"pupil": Normal(size, 0.1)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = write(
+    ...         Path(folder, "report.html"), title="Pupils", settings={"seed": 0}, data=rows, views=rows, outputs=out,
+    ...         scores={"pupil": {"R2": {"model": 1.0, "constant": 0.0}}}, latents={"shared": size},
+    ...         losses=pd.DataFrame({"step": [1], "loss": [2.0]}), kl={"shared": torch.ones(1)},
+    ...     ).read_text()
+    >>> page[:15], "<h1>Pupils</h1>" in page, page.count("<svg")
+    ('<!DOCTYPE html>', True, 5)
+    """
+    pictures = Pictures()
+    told, undrawn = _told(outputs, views)
+    codes, nats = ({block: _array(x) for block, x in given.items()} for given in (latents, kl))
+    body = [
+        sections.head(title, question, data, views, scores),
+        sections.run(settings),
+        sections.recordings(data),
+        sections.training(losses, pictures),
+        sections.held_out(scores, pictures, len(views)),
+        sections.reconstructions(told, pictures),
+        sections.latent_space(codes, nats, watch, pictures),
+        sections.missing(data, pictures, undrawn),
+        sections.notes(notes),
+        sections.again(settings, command),
+    ]
+    return put(path, whole(title, body))
+
+
+def _array(x: Any) -> ndarray:
+    """Numbers of a tensor on any device, or of an array."""
+    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, float)
+
+
+def _told(outputs: Outputs, views: Views) -> tuple[list[Told], list[str]]:
+    """Each view beside what is told of it, and sentences about those that cannot be compared."""
+    pairs, undrawn = {}, []
+    for name, p in outputs.p.items():
+        data, model = _array(views[name]), _array(p.mean)
+        if data.shape != model.shape:
+            undrawn.append(f"{name} is not drawn: the model tells {model.shape[1:]} for a row of {data.shape[1:]}.")
+            continue
+        here = _array(views.present[name]).astype(bool)
+        pairs[name] = np.where(here.reshape(*here.shape, *[1] * (data.ndim - here.ndim)), data, np.nan), model
+    row = typical_row(pairs) if pairs else 0
+    return [Told(name, data, model, views.about.get(name), row) for name, (data, model) in pairs.items()], undrawn
+
+
+def typical_row(pairs: Mapping[str, tuple[Float[ndarray, "b ..."], Float[ndarray, "b ..."]]]) -> int:
+    """The row whose error is the median one, among those in which most views are there; not the best, not the worst.
+
+    pairs: data (b, ...), NaN where missing, and what a model tells of them, by view. A view's errors count relative to
+    their mean.
+
+    >>> data = np.zeros((5, 2))
+    >>> typical_row({"a": (data, np.array([[9.0], [1], [3], [2], [8]]) * np.ones((5, 2)))})
+    2
+    """
+    errors = []
+    for data, model in pairs.values():
+        squared = np.square(data - model).reshape(len(data), -1)
+        here = np.isfinite(squared)
+        error = np.where(here, squared, 0).sum(1) / np.maximum(here.sum(1), 1)
+        errors.append(np.where(here.any(1), error / max(error.mean(), 1e-30), np.nan))
+    there = np.isfinite(errors).sum(0)
+    full = np.flatnonzero(there == there.max())
+    order = full[np.argsort(np.nan_to_num(errors)[:, full].sum(0), kind="stable")]
+    return int(order[(len(order) - 1) // 2])
