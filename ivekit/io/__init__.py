@@ -1,0 +1,25 @@
+"""Recordings on disk become `Views`: files of MEG and EEG, films, tables, physiology; trials are joined by their keys.
+
+Nothing is lost in silence: what a reader leaves out it says through `logging` (the logger "ivekit"), naming the file
+and the trials, and a file that is cut short is an error.
+"""
+
+from .meg import read_meg
+from .physio import read_physio
+from .sampling import resample
+from .sets import read_hand_movement, read_resting, read_samples
+from .table import read_table
+from .trials import join
+from .video import read_video
+
+__all__ = [
+    "join",
+    "read_hand_movement",
+    "read_meg",
+    "read_physio",
+    "read_resting",
+    "read_samples",
+    "read_table",
+    "read_video",
+    "resample",
+]

@@ -1,0 +1,142 @@
+"""Recordings that the project knows: the simulated one beside the code, and real ones where IVEKIT_DATA says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import one_hot
+
+from ..signal import Sensors
+from ..views import Views
+from .meg import read_meg
+from .physio import read_physio
+from .sampling import Number, resample
+from .table import read_table
+from .trials import join
+from .video import read_video
+
+BEHAVIOUR = ("reaction_time", "choice", "confidence", "pupil", "movement_time", "rating")
+
+
+def read_samples(folder: str | Path | None = None, seed: int = 0) -> Views:
+    """The small recording in data_samples: MEG, film and behaviour of 4 subjects, simulated, as real files.
+
+    folder : that of the repository by default.
+    seed : of the split of each subject's trials into 70 % train, 10 % validation and 20 % test.
+
+    meg (b, 102, 60) in fT, video (b, 1, 16, 32, 32) in [0, 1], behaviour (b, 6); a few trials lack one of them.
+    `metadata`: subject, trial, split, event_name (what the object did) and more.
+
+    Raises
+    ------
+    FileNotFoundError : when the folder is not there, as in an installed package without the repository.
+
+    >>> read_samples()["meg"].shape
+    torch.Size([192, 102, 60])
+    """
+    folder = Path(__file__).parents[2] / "data_samples" if folder is None else Path(folder)
+    subjects = sorted(path.name.removesuffix("_epo.fif") for path in folder.glob("sub-*_epo.fif"))
+    if not subjects:
+        raise FileNotFoundError(
+            f"there is no recording sub-*_epo.fif in {folder}: data_samples is part of the repository, not of the "
+            "package: clone it and install with pip install -e, or name its folder"
+        )
+    tables = [read_table(folder / f"{s}_beh.tsv", BEHAVIOUR) for s in subjects]
+    films = [
+        read_video(folder / f"{s}_stimuli.mp4", t.metadata["film_onset"], 16, metadata=t.metadata)
+        for s, t in zip(subjects, tables)
+    ]
+    megs = [read_meg(folder / f"{s}_epo.fif") for s in subjects]
+    views = join({"meg": Views.concat(megs), "video": Views.concat(films), "behaviour": Views.concat(tables)})
+    frame = views.metadata
+    split = _splits(frame[["subject", "trial"]], frame["subject"], seed)
+    return Views(views.tensors, views.present, frame.assign(split=split), views.about)
+
+
+def read_hand_movement(folder: str | Path | None = None, seed: int = 0) -> Views:
+    """Real MEG of one subject who moved the wrist in one of four directions (Waldert et al., 2008).
+
+    folder : by default meg_hand_movement in the folder that IVEKIT_DATA names; UEA archive, "HandMovementDirection".
+    seed : of the validation rows, 10 % of the archive's training rows, as many of each movement.
+
+    meg (234, 10, 125): ten sensors over the motor cortex, 1 s at 125 Hz; neither their positions nor the unit are known
+    (the numbers are of the size of fT). behaviour (234, 4): 1 for the movement made. `metadata`: movement (0 to 3),
+    split (test as in the archive).
+    """
+    folder = _folder("meg_hand_movement", folder)
+    parts = {split: (_load(folder / f"X_{split}.npy"), _load(folder / f"y_{split}.npy")) for split in ("train", "test")}
+    x, y = (np.concatenate(each) for each in zip(*parts.values()))
+    if x.ndim != 3 or len(x) != len(y):
+        raise ValueError(
+            f"{folder.name} must hold X (trials, channels, times) and y (trials,), got {x.shape} and {y.shape}"
+        )
+    frame = pd.DataFrame(
+        {"movement": y.astype(int), "split": np.repeat(["train", "test"], [len(y) for _, y in parts.values()])}
+    )
+    train = frame["split"] == "train"
+    share = _shares(frame[train].reset_index()[["index"]], frame.loc[train, "movement"], seed)
+    frame.loc[train, "split"] = np.where(share > 0.9, "validation", "train")
+    names = [f"MEG {c + 1}" for c in range(x.shape[1])]
+    meg = torch.from_numpy(resample(x, 400, 125)).float()
+    behaviour = one_hot(torch.from_numpy(y.astype(int)), 4).float()
+    about = {
+        "meg": Sensors(names, np.full((len(names), 2), np.nan), ["mag"] * len(names), 125.0),
+        "behaviour": {"columns": [f"movement {i}" for i in range(4)], "units": ["0 or 1"] * 4},
+    }
+    return Views({"meg": meg, "behaviour": behaviour}, metadata=frame, about=about)
+
+
+def read_resting(folder: str | Path | None = None, seed: int = 0, step: Number = 2.0) -> Views:
+    """Real heart, skin and breath of two people at rest and in a task: windows of 8 s at 30 Hz (Makowski et al., 2021).
+
+    folder : by default physio in the folder that IVEKIT_DATA names; example recordings of NeuroKit2.
+    seed : of which minutes are test (20 %) and validation (10 %): windows of different splits share no sample.
+    step : seconds from one window to the next.
+
+    ecg, eda and rsp (b, 1, 240), in microsiemens (eda) and the files' own units (ecg, rsp).
+    """
+    folder = _folder("physio", folder)
+    columns = {"ecg": "ECG", "eda": "EDA", "rsp": "RSP"}
+    names = ("bio_resting_8min_100hz", "bio_eventrelated_100hz")
+    views = Views.concat(read_physio(folder / f"{name}.csv", columns, sfreq=100, step=step) for name in names)
+    frame = views.metadata.reset_index(drop=True)
+    split = _splits(frame[["recording", "block"]], frame["recording"], seed)
+    return Views(views.tensors, views.present, frame.assign(split=split), views.about)
+
+
+def _folder(name: str, folder: str | Path | None) -> Path:
+    """A set of real recordings."""
+    root = os.environ.get("IVEKIT_DATA")
+    if folder is None and not root:
+        raise FileNotFoundError(
+            f"IVEKIT_DATA is not set: it names the folder of real recordings, in which {name} is looked for"
+        )
+    found = Path(root or "", name) if folder is None else Path(folder)
+    if not found.is_dir():
+        raise FileNotFoundError(f"there is no folder {found}" + (f" (IVEKIT_DATA is {root})" if folder is None else ""))
+    return found
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from None
+
+
+def _splits(units: pd.DataFrame, strata: pd.Series, seed: int) -> np.ndarray:
+    """train, validation or test for each row: rows of one unit together, as many in each stratum."""
+    share = _shares(units, strata, seed)
+    return np.select([share <= 0.7, share <= 0.8], ["train", "validation"], "test")
+
+
+def _shares(units: pd.DataFrame, strata: pd.Series, seed: int) -> np.ndarray:
+    """A number in (0, 1] for each row, even within each stratum, the same for rows of one unit."""
+    unit = units.groupby(list(units), sort=True).ngroup().to_numpy()
+    drawn = np.random.default_rng(seed).random(unit.max() + 1)
+    stratum = pd.Series(strata.to_numpy()).groupby(unit).first()
+    return pd.Series(drawn).groupby(stratum.to_numpy()).rank(pct=True).to_numpy()[unit]
