@@ -62,14 +62,11 @@ def reduced_rank(
     u, s = _spectrum(x)
     told = u.T @ y  # y in the eigenvectors' coordinates, (r, e)
     penalty = _penalty(s, np.square(told, dtype=float).sum(1), float(np.square(y, dtype=float).sum()), len(x))
-    if rank < min(told.shape):
-        shrunk = np.sqrt(s / (s + penalty)).astype(x.dtype)[:, None] * told
-        v = _leading(shrunk, rank, seed)
-        told, back = told @ v.T, v
-    else:
-        back = np.eye(y.shape[1], dtype=x.dtype)
-    weights = x.T @ (u @ (told / (s + penalty).astype(x.dtype)[:, None]))  # (d, rank)
-    return (x_new - mean_x) @ weights @ back + mean_y
+    codes = (x_new - mean_x) @ x.T @ u / (s + penalty).astype(x.dtype)
+    if rank >= min(told.shape):
+        return codes @ told + mean_y
+    v = _leading(np.sqrt(s / (s + penalty)).astype(x.dtype)[:, None] * told, rank, seed)
+    return codes @ (told @ v.T) @ v + mean_y
 
 
 def _leading(y: Float[ndarray, "r e"], rank: int, seed: int) -> Float[ndarray, "rank e"]:
