@@ -36,7 +36,7 @@ class Plan:
     """Which subsets of the views a model sees in training, and which views each subset must tell.
 
     names : the views, in the order of the columns.
-    seen, scored : (subsets, views).
+    seen, scored : (subsets, views). A row that has nothing of what a subset sees is not scored by it.
     unseen : the private code of a view that is not seen, from a standard normal sample: ``torch.zeros_like`` puts it
         at its prior mean, ``torch.clone`` leaves it a sample of the prior.
 
@@ -81,10 +81,14 @@ class Plan:
         Views of 6 rows
           a  (2,)
         """
-        present = {}
+        if unknown := set(self.names) - set(batch):
+            raise ValueError(f"the plan names {sorted(unknown)}, but the views are {list(batch)}")
+        there, present = torch.stack([batch.rows_present(name) for name in self.names]), {}
+        seen = self.seen.to(there.device)
+        told = (seen[:, :, None] & there).any(1) | ~seen.any(1, keepdim=True)  # (s, b)
         for name, mask in batch.present.items():
-            scored = self._column(self.scored, name).to(mask.device)
-            each = repeat(mask, "b ... -> s b ...", s=len(self)) & scored.reshape(-1, *[1] * mask.ndim)
+            scored = told & self._column(self.scored, name).to(mask.device)[:, None]
+            each = repeat(mask, "b ... -> s b ...", s=len(self)) & scored.reshape(*scored.shape, *[1] * (mask.ndim - 1))
             present[name] = each.flatten(0, 1)
         return _Stacked(batch, len(self), present)
 

@@ -7,7 +7,7 @@ then answers with its end.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ class Linear:
     steps: int
 
     def __call__(self, step: int | None) -> float:
-        done = 1.0 if step is None else min(1.0, step / max(1, self.steps))
+        done = 1.0 if step is None or step >= self.steps else step / self.steps
         return self.low + (self.high - self.low) * done
 
 
@@ -84,6 +84,11 @@ class Cyclical:
 
 def _at(value: float | Schedule, step: int | None) -> float:
     return value(step) if callable(value) else value
+
+
+def _known(weights: Mapping[str, float], names: Iterable[str], what: str) -> None:
+    if unknown := set(weights) - set(names):
+        raise ValueError(f"weights are given for {sorted(unknown)}, but the {what} are {sorted(names)}")
 
 
 # terms -------------------------------------------------------------------------------------------------------
@@ -114,6 +119,7 @@ class NLL:
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
+        _known(self.weights, views, "views")
         scores = [self.weights.get(n, 1.0) * p.log_prob(views.batch(n), views.present[n]) for n, p in out.p.items()]
         return -torch.stack(scores).sum(0)
 
@@ -134,6 +140,7 @@ class KL:
     free_bits: float = 0.0
 
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
+        _known(self.weights, {*out.q, *views}, "blocks")
         scored = torch.stack([views.rows_present(name) for name in out.p]).any(0)
         total = sum(self.weights.get(block, 1.0) * self._of(q, scored) for block, q in out.q.items())
         return _at(self.beta, step) * total * scored
@@ -151,8 +158,8 @@ class SubsetKL:
     """How far what all views say is from what some of them say alone: ``weight sum_s KL(q(z | x) || q(z | x_s))``.
 
     The term that JMVAE (Suzuki et al., 2016) and MVTCAE (Hwang et al., 2021) add to a bound. It compares the rows
-    of subset `of` with those of the subsets `to`, of a plan with `subsets` of them; in evaluation there is no plan,
-    and it is 0.
+    of subset `of` with those of the subsets `to`, of a plan with `subsets` of them, but for rows of which a subset
+    saw nothing. In evaluation there is no plan, and it is 0.
     """
 
     subsets: int
@@ -167,7 +174,8 @@ class SubsetKL:
             return torch.zeros_like(q.loc[:, 0])
         loc, scale = (rearrange(x, "(s b) k -> s b k", s=self.subsets) for x in (q.loc, q.stddev))
         one = Normal(loc[self.of], scale[self.of])
-        apart = sum(kl_divergence(one, Normal(loc[s], scale[s])) for s in self.to)
+        saw = (loc != 0).any(2)  # a belief whose mean is exactly 0 is the prior: nothing was seen
+        apart = sum(kl_divergence(one, Normal(loc[s], scale[s])) * saw[s] for s in self.to)
         rows = torch.zeros_like(loc[..., 0])
         rows[self.of] = _at(self.weight, step) * apart
         return rearrange(rows, "s b -> (s b)")
