@@ -328,12 +328,15 @@ def product(
     return (shares * torch.where(here, means, 0)).sum(0), -total
 
 
-def kl_by_latent(q: Normal, p: Normal) -> Float[Tensor, "b k"]:
-    """KL(q || p) of each latent, in nats.
+def kl_by_latent(q: Normal | Mixture, p: Normal) -> Float[Tensor, "b k"]:
+    """KL(q || p) of each latent, in nats. Of a mixture, the mean of its components': an upper bound, by convexity.
 
     >>> kl_by_latent(Normal(torch.ones(1, 2), 1.0), Normal(torch.zeros(1, 2), 1.0))
     tensor([[0.5000, 0.5000]])
     """
+    if isinstance(q, Mixture):
+        each = torch.stack([kl_by_latent(Normal(m, s), p) for m, s in zip(q.means, q.scales)])
+        return (q.weights[..., None] * each).sum(0)
     ratio = (q.stddev / p.stddev).square()
     return 0.5 * (ratio + ((q.loc - p.loc) / p.stddev).square() - 1 - ratio.log())
 
@@ -347,9 +350,7 @@ def _kl_normal(q: Normal, p: Normal) -> Tensor:
 
 @register_kl(Mixture, Normal)
 def _kl_mixture(q: Mixture, p: Normal) -> Tensor:
-    """The mean of the components' divergences: an upper bound, by convexity."""
-    each = torch.stack([kl_divergence(Normal(m, s), p) for m, s in zip(q.means, q.scales)])
-    return (q.weights * each).sum(0)
+    return kl_by_latent(q, p).sum(1)
 
 
 @register_kl(Delta, Normal)
