@@ -1,7 +1,7 @@
 """ivekit: interpretable variational encoders for several recordings at once."""
 
 from .models import Conditional, MultimodalVAE, Outputs, Plan
-from .objectives import KL, NLL, Cyclical, Linear, Objective
+from .objectives import KL, NLL, Cyclical, Linear, Objective, SubsetKL
 from .signal import Sensors, Standardise, Whiten, ZScore
 from .views import Views
 
@@ -9,5 +9,5 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "KL", "NLL", "Conditional", "Cyclical", "Linear", "MultimodalVAE", "Objective", "Outputs", "Plan", "Sensors",
-    "Standardise", "Views", "Whiten", "ZScore",
+    "Standardise", "SubsetKL", "Views", "Whiten", "ZScore",
 ]  # fmt: skip

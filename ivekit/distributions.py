@@ -8,9 +8,7 @@ the rows are a batch stacked several times over (see `Plan`), x may be one copy 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +16,9 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from jaxtyping import Bool, Float, Num, Shaped
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence, register_kl
+from torch.distributions import Distribution, register_kl
+
+from .noise import noise
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -69,7 +69,7 @@ class Normal(Distribution):
         return _total(-0.5 * (_apart(x, loc) / scale).square() - scale.log() - 0.5 * LOG_2PI, mask)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        return self.loc + self.scale * _noise(torch.randn, self.loc, sample_shape)
+        return self.loc + self.scale * noise(torch.randn, self.loc, sample_shape)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         with torch.no_grad():
@@ -94,7 +94,7 @@ class Laplace(Normal):
         return _total(-_apart(x, loc).abs() / scale - (2 * scale).log(), mask)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        u = (_noise(torch.rand, self.loc, sample_shape) - 0.5).clamp(min=-0.5 + 1e-7)
+        u = (noise(torch.rand, self.loc, sample_shape) - 0.5).clamp(min=-0.5 + 1e-7)
         return self.loc - self.scale * u.sign() * (1 - 2 * u.abs()).log()
 
     @property
@@ -142,7 +142,7 @@ class Bernoulli(Distribution):
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         with torch.no_grad():
-            return (_noise(torch.rand, self.logits, sample_shape) < self.mean).to(self.logits.dtype)
+            return (noise(torch.rand, self.logits, sample_shape) < self.mean).to(self.logits.dtype)
 
 
 class Categorical(Distribution):
@@ -175,7 +175,7 @@ class Categorical(Distribution):
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         with torch.no_grad():
-            return (self.logits - _noise(torch.rand, self.logits, sample_shape).log().neg().log()).argmax(-1)
+            return (self.logits - noise(torch.rand, self.logits, sample_shape).log().neg().log()).argmax(-1)
 
 
 class Delta(Distribution):
@@ -247,10 +247,10 @@ class Mixture(Distribution):
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """One component a row and draw is chosen, then sampled; the choice has no gradient (Shi et al., 2019)."""
         first = self.means[0]
-        u = _noise(torch.rand, first[:, :1], sample_shape)[..., 0]  # (..., b)
+        u = noise(torch.rand, first[:, :1], sample_shape)[..., 0]  # (..., b)
         choice = (u > rearrange(self.weights.cumsum(0)[:-1], "m b -> m" + " 1" * len(sample_shape) + " b")).sum(0)
         rows = torch.arange(first.shape[0], device=first.device).expand_as(choice)
-        return self.means[choice, rows] + self.scales[choice, rows] * _noise(torch.randn, first, sample_shape)
+        return self.means[choice, rows] + self.scales[choice, rows] * noise(torch.randn, first, sample_shape)
 
 
 class Standardised(Distribution):
@@ -359,7 +359,7 @@ def _kl_delta(q: Delta, p: Normal) -> Tensor:
     return -p.log_prob(q.point)
 
 
-# masks and noise ---------------------------------------------------------------------------------------------
+# masks -----------------------------------------------------------------------------------------------------
 
 
 def _clean(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -389,39 +389,3 @@ def _total(log_p: Tensor, mask: Tensor | None) -> Float[Tensor, "b"]:
         log_p = torch.where(mask, log_p, 0)
     total = reduce(log_p, "b ... -> b", "sum")
     return total if mask is None or mask.ndim > 1 else total * mask
-
-
-_share: ContextVar[tuple[Tensor, int] | None] = ContextVar("share", default=None)
-
-
-@contextmanager
-def share_of_batch(rows: Tensor, of: int) -> Iterator[None]:
-    """Within the block, noise is drawn for a whole batch of `of` rows and this process keeps that of its own `rows`.
-
-    Every process seeds alike and draws alike, so a row's noise does not depend on how many processes there are.
-
-    >>> _ = torch.manual_seed(0)
-    >>> whole = Normal(torch.zeros(4, 1), 1.0).rsample()
-    >>> _ = torch.manual_seed(0)
-    >>> with share_of_batch(torch.tensor([1, 3]), of=4):
-    ...     part = Normal(torch.zeros(2, 1), 1.0).rsample()
-    >>> bool((whole[[1, 3]] == part).all())
-    True
-    """
-    token = _share.set((rows, of))
-    try:
-        yield
-    finally:
-        _share.reset(token)
-
-
-def _noise(draw: Any, like: Tensor, sample_shape: Sequence[int]) -> Tensor:
-    """Noise ``(*sample_shape, *like.shape)``, keyed by row when a batch is shared between processes."""
-    share, kind = _share.get(), {"dtype": like.dtype, "device": like.device}
-    if share is None:
-        return draw(*sample_shape, *like.shape, **kind)
-    rows, of = share
-    copies = like.shape[0] // len(rows)  # a plan stacks the batch several times over
-    noise = draw(*sample_shape, copies, of, *like.shape[1:], **kind)
-    kept = noise.index_select(len(sample_shape) + 1, rows.to(like.device))
-    return kept.flatten(len(sample_shape), len(sample_shape) + 1)

@@ -14,7 +14,12 @@ import torch
 from .models import Plan
 
 
-def _plan(names: Sequence[str], seen: Sequence[Sequence[str]], scored: Sequence[Sequence[str]] | None = None, unseen=torch.clone) -> Plan:
+def _plan(
+    names: Sequence[str],
+    seen: Sequence[Sequence[str]],
+    scored: Sequence[Sequence[str]] | None = None,
+    unseen=torch.clone,
+) -> Plan:
     def masks(subsets: Sequence[Sequence[str]]) -> torch.Tensor:
         return torch.tensor([[name in subset for name in names] for subset in subsets])
 
@@ -66,7 +71,7 @@ def mvtcae(names: Sequence[str]) -> Plan:
     """All views tell all; each by itself is held near them by `SubsetKL` (Hwang et al., 2021).
 
     >>> mvtcae(["a", "b"])
-    Plan: a+b -> a, b; a -> ; b -> 
+    Plan: a+b -> a, b; a -> ; b ->
     """  # noqa: W291
     return _plan(names, [list(names), *_each(names)], [list(names), *([] for _ in names)])
 

@@ -38,7 +38,9 @@ class Sensors:
     def __post_init__(self):
         sizes = {"names": len(self.names), "pos": len(self.pos), "kinds": len(self.kinds)}
         if len(set(sizes.values())) != 1 or np.shape(self.pos)[1:] != (2,):
-            raise ValueError(f"names, pos (c, 2) and kinds must be of one length, got {sizes}, pos {np.shape(self.pos)}")
+            raise ValueError(
+                f"names, pos (c, 2) and kinds must be of one length, got {sizes}, pos {np.shape(self.pos)}"
+            )
 
     @classmethod
     def from_info(cls, info: Any, tmin: float = 0.0) -> Sensors:
@@ -74,7 +76,10 @@ class Sensors:
 
         h, w = shape
         if h * w < len(self.names):
-            raise ValueError(f"a grid of {shape} has {h * w} cells, so of {len(self.names)} sensors {list(self.names[h * w :])} collide")
+            raise ValueError(
+                f"a grid of {shape} has {h * w} cells, so of {len(self.names)} sensors "
+                f"{list(self.names[h * w :])} collide"
+            )
         if np.isnan(self.pos).all():
             raise ValueError(f"of {list(self.names)} no position is known, so they cannot be laid on a grid")
         pos = np.nan_to_num(self.pos - np.nanmin(self.pos, 0))
@@ -107,7 +112,13 @@ class Sensors:
 
             mne.io.write_info(info, self.info, verbose="error")
         pos = [[None if np.isnan(v) else float(v) for v in p] for p in self.pos]
-        return {"names": list(self.names), "pos": pos, "kinds": list(self.kinds), "sfreq": self.sfreq, "tmin": self.tmin}
+        return {
+            "names": list(self.names),
+            "pos": pos,
+            "kinds": list(self.kinds),
+            "sfreq": self.sfreq,
+            "tmin": self.tmin,
+        }
 
     @classmethod
     def open(cls, said: Mapping[str, Any], info: str | Path) -> Sensors:
@@ -172,7 +183,12 @@ class Whiten(nn.Module):
     ongoing rhythms take over the latents. `log_det` is ``log |du / dx|`` of a row, shared evenly by its numbers.
     """
 
-    def __init__(self, n_baseline: int | None = None, noise: Float[Tensor, "c c"] | None = None, shrink: tuple[float, float] = (1e-3, 2e-2)):
+    def __init__(
+        self,
+        n_baseline: int | None = None,
+        noise: Float[Tensor, "c c"] | None = None,
+        shrink: tuple[float, float] = (1e-3, 2e-2),
+    ):
         super().__init__()
         if n_baseline is not None and n_baseline < 1:
             raise ValueError(f"n_baseline is {n_baseline}: give the samples before the event, or None to take them all")

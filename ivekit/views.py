@@ -10,16 +10,16 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from . import store
+from .loader import Loader
 
 Rows = slice | int | np.integer | range | Tensor | np.ndarray | pd.Series | list
 
@@ -39,7 +39,8 @@ class Views:
     ------
     ValueError : when views differ in their number of rows, or a mask fits neither the rows nor the view.
 
-    >>> v = Views({"meg": torch.zeros(4, 2, 5), "rt": torch.ones(4, 1)}, {"rt": torch.tensor([True, True, False, True])})
+    >>> there = torch.tensor([True, True, False, True])
+    >>> v = Views({"meg": torch.zeros(4, 2, 5), "rt": torch.ones(4, 1)}, present={"rt": there})
     >>> v
     Views of 4 rows
       meg  (2, 5)
@@ -84,6 +85,10 @@ class Views:
             self._frame, self._rows = self._frame.iloc[self._rows], None
         return self._frame
 
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: Rows) -> Views: ...
     def __getitem__(self, key):
         if isinstance(key, str):
             if key not in self.tensors:
@@ -143,10 +148,15 @@ class Views:
         return f"Views of {len(self)} rows\n" + "\n".join(text)
 
     def _repr_html_(self) -> str:
-        cells = (f"<tr><td><b>{html.escape(n)}</b></td><td>{s}</td><td>{html.escape(w)}</td></tr>" for n, s, w in self._lines())
+        cells = (
+            f"<tr><td><b>{html.escape(n)}</b></td><td>{s}</td><td>{html.escape(w)}</td></tr>"
+            for n, s, w in self._lines()
+        )
         columns = "" if self._frame is None else ", ".join(html.escape(str(c)) for c in self._frame.columns)
         head = "<tr><th>view</th><th>shape of a row</th><th></th></tr>"
-        return f"<p>Views of {len(self)} rows</p><table>{head}{''.join(cells)}</table><p>metadata: {columns or 'none'}</p>"
+        return (
+            f"<p>Views of {len(self)} rows</p><table>{head}{''.join(cells)}</table><p>metadata: {columns or 'none'}</p>"
+        )
 
     # other views of the same rows -----------------------------------------------------------------------------
 
@@ -222,9 +232,9 @@ class Views:
         ------
         ValueError : names the view, the first such row and the call that would mask it.
 
-        >>> Views({"a": torch.tensor([[1.0], [torch.nan]])}).require_finite()
+        >>> Views({"a": torch.tensor([[1.0], [torch.nan]])}).require_finite()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: view 'a' holds 1 value that is not a finite number, first in row 1, and nothing masks it: fill it, or call views.mask_nan()
+        ValueError: view 'a' holds 1 value that is not a finite number, first in row 1, ...: fill it, or call views.mask_nan()
         """
         for name, x in self.items():
             if not x.is_floating_point() or bool(x.sum(dtype=torch.float64).isfinite()):
@@ -285,7 +295,9 @@ class Views:
         for i, row in enumerate(rows):
             for name, t in row.items():
                 if t.shape != blank[name].shape:
-                    raise ValueError(f"view {name!r} is {tuple(t.shape)} in row {i}, elsewhere {tuple(blank[name].shape)}")
+                    raise ValueError(
+                        f"view {name!r} is {tuple(t.shape)} in row {i}, elsewhere {tuple(blank[name].shape)}"
+                    )
         tensors = {n: torch.stack([row.get(n, b) for row in rows]) for n, b in blank.items()}
         return cls(tensors, {n: torch.tensor([n in row for row in rows]) for n in blank})
 
@@ -306,7 +318,12 @@ class Views:
         frames = [p.metadata for p in parts if p.metadata is not None]
         about = {n: what for p in reversed(parts) for n, what in p.about.items()}
         frame = pd.concat(frames, ignore_index=True) if len(frames) == len(parts) else None
-        return cls({n: torch.cat([p[n] for p in parts]) for n in parts[0]}, {n: torch.cat(m) for n, m in masks.items()}, frame, about)
+        return cls(
+            {n: torch.cat([p[n] for p in parts]) for n in parts[0]},
+            {n: torch.cat(m) for n, m in masks.items()},
+            frame,
+            about,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Stores the rows as a folder: one ``.npy`` a view, masks, metadata as TSV. Written whole or not at all.
@@ -346,37 +363,6 @@ class Views:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         return Loader(self, batch_size, shuffle, sharded, workers, seed)
-
-
-class Loader:
-    """Iterates over batches of `Views`; a batch is one index operation a view. Set `epoch` for another order."""
-
-    def __init__(self, views: Views, batch_size: int, shuffle: bool, sharded: bool, workers: int, seed: int):
-        self.views, self.batch_size, self.shuffle, self.workers, self.seed = views, batch_size, shuffle, workers, seed
-        here = sharded and torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.rank = torch.distributed.get_rank() if here else 0
-        self.world = torch.distributed.get_world_size() if here else 1
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return -(-len(self.views) // self.batch_size)
-
-    def batches(self) -> list[Tensor]:
-        """The rows of every batch of this epoch, over all processes."""
-        if not self.shuffle:
-            return list(torch.arange(len(self.views)).split(self.batch_size))
-        order = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        return list(torch.randperm(len(self.views), generator=order).split(self.batch_size))
-
-    def share(self, rows: Tensor) -> Tensor:
-        """This process's part of a batch's rows."""
-        return rows[self.rank :: self.world]
-
-    def __iter__(self) -> Iterator[Views]:
-        mine = [self.share(rows) for rows in self.batches()]
-        if not self.workers:
-            return (self.views[rows] for rows in mine)
-        return iter(DataLoader(self.views, sampler=mine, batch_size=None, num_workers=self.workers))  # type: ignore[arg-type]
 
 
 def _rows(key: Rows, n: int) -> slice | Tensor:

@@ -17,9 +17,9 @@ from ivekit.distributions import (
     Standardised,
     kl_by_latent,
     product,
-    share_of_batch,
     standard_normal_like,
 )
+from ivekit.noise import share_of_batch
 from ivekit.signal import Whiten, ZScore
 
 B, EVENT, S = 6, (3, 4), 2

@@ -5,6 +5,7 @@ from .conditioning import AdaIN, CrossAttention, FiLM
 from .decoders import (
     Bernoulli,
     Categorical,
+    FilmField,
     Gaussian,
     KnownScale,
     Laplace,
@@ -39,7 +40,7 @@ from .posteriors import (
 
 __all__ = [
     "AdaIN", "Attention", "AttentionPool", "Bernoulli", "Categorical", "Concat", "Conv3d", "CrossAttention", "FiLM",
-    "Flat", "FrameConv", "Fused", "GRUEncoder", "Gated", "Gaussian", "KnownScale", "Laplace", "MLPDecoder",
+    "FilmField", "Flat", "FrameConv", "Fused", "GRUEncoder", "Gated", "Gaussian", "KnownScale", "Laplace", "MLPDecoder",
     "MLPEncoder", "MixtureOfExperts", "MixtureOfProducts", "MultiScale", "OwnGradient", "ProductOfExperts",
     "ResBlock1d", "ResNet1d", "ResNet1dDecoder", "SensorAttention", "SensorBasis", "SensorConv", "SensorField",
     "SensorGrid", "Tokens", "TransformerBlock", "ViViT", "mlp",

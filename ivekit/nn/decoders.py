@@ -42,6 +42,9 @@ class Gaussian(nn.Module):
         scale = self.scale(z)
         return self.density(mean, scale.reshape(*scale.shape, *[1] * (mean.ndim - scale.ndim)))
 
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}" if isinstance(self.scale, float | int) else ""
+
 
 class Laplace(Gaussian):
     """A Laplace distribution around the network's output: absolute error, which outliers do not rule.
@@ -96,14 +99,21 @@ class KnownScale(nn.Module):
     torch.Size([2])
     """
 
-    def __init__(self, n_private: int, shape: Sequence[int] = (), start: tuple[float, float] = (1.0, 1.0), floor: float = 0.05):
+    def __init__(
+        self, n_private: int, shape: Sequence[int] = (), start: tuple[float, float] = (1.0, 1.0), floor: float = 0.05
+    ):
         super().__init__()
+        if n_private < 1:
+            raise ValueError(f"n_private is {n_private}: without a private code there is one scale, an nn.Parameter")
         self.n_private, self.floor = n_private, floor
         self.log = nn.Parameter(torch.stack([torch.full(tuple(shape), math.log(s)) for s in start]))
 
     def forward(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b ..."]:
         unknown = (z[:, -self.n_private :] == 0).all(1).long()
         return (self.log.exp() + self.floor)[unknown]
+
+    def extra_repr(self) -> str:
+        return f"n_private={self.n_private}, shape={tuple(self.log.shape[1:])}"
 
 
 class OwnGradient(nn.Module):
@@ -167,6 +177,38 @@ class SensorField(nn.Module):
     def forward(self, z: Float[Tensor, "b k"], context: Tokens | None = None) -> Float[Tensor, "b c t"]:
         courses = rearrange(self.linear(z) + self.net(z), "b (r n) -> b r n", r=self.rank) @ self.basis
         return self.fields.weight @ courses + self.constant
+
+
+class FilmField(nn.Module):
+    """A film as a smooth function of time, height and width: a sum of cosines in each, whose weights z tells.
+
+    Objects are larger than pixels and move slower than frames; a decoder that knows it cannot learn pixel noise by
+    heart, and costs a tenth of one that makes each pixel by itself.
+
+    n_basis : cosines over time, height and width.
+
+    >>> FilmField(8, (1, 16, 32, 32))(torch.zeros(2, 8)).shape
+    torch.Size([2, 1, 16, 32, 32])
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        shape: Sequence[int],
+        n_basis: tuple[int, int, int] = (8, 16, 16),
+        widths: Sequence[int] = (128, 64),
+    ):
+        super().__init__()
+        self.shape, n_chans = (shape[0], *map(min, n_basis, shape[1:])), shape[0]
+        self.net = mlp(latent, *widths, math.prod(self.shape))
+        for axis, n, kept in zip("thw", shape[1:], self.shape[1:]):
+            self.register_buffer(axis, cosines(n, kept))
+        self.constant = nn.Parameter(torch.zeros(n_chans, *shape[1:]))
+
+    def forward(self, z: Float[Tensor, "b k"], context: Tokens | None = None) -> Float[Tensor, "b c t h w"]:
+        x = self.h.mT @ (self.net(z).unflatten(-1, self.shape) @ self.w)
+        over_time = self.t.mT @ rearrange(x, "b c t h w -> b c t (h w)")
+        return over_time.unflatten(-1, self.constant.shape[-2:]) + self.constant
 
 
 class ResNet1dDecoder(nn.Module):

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..distributions import share_of_batch
+from ..noise import share_of_batch
 from ..views import Loader, Views
 from .state import State, copied
 
@@ -94,9 +94,9 @@ def train(
     weights = [p for p in both.parameters() if p.requires_grad]
     if not isinstance(optimizer, Optimizer):
         optimizer = (optimizer or (lambda weights: AdamW(weights, lr=lr, fused=True)))(weights)
-    seed = start.seed if start else agreed(int(torch.randint(2**62, ())), where) if seed is None else seed
-    loader = data.require_finite().loader(batch_size, shuffle=True, sharded=True, seed=seed)
-    run = _Run(both, optimizer, loader, where, epochs * len(loader), seed, clip, augment)
+    drawn: int = start.seed if start else agreed(int(torch.randint(2**62, ())), where) if seed is None else seed
+    loader = data.require_finite().loader(batch_size, shuffle=True, sharded=True, seed=drawn)
+    run = _Run(both, optimizer, loader, where, epochs * len(loader), drawn, clip, augment)
     run.scheduler = scheduler(optimizer, run.total) if scheduler else None
     if start:
         run.load(start)
