@@ -109,11 +109,11 @@ class Csv:
     """
 
     def __init__(self, path: str | Path, key: str):
-        self.path, self.key, self.columns = Path(path), key, None
+        self.path, self.key, self.columns = Path(path), key, list[str]()
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Appends rows; a column that one of them lacks is empty there."""
-        if self.columns is None:
+        if not self.columns:
             self.columns = list(dict.fromkeys(name for row in rows for name in row))
             self._begin(rows[0][self.key])
         with self.path.open("a", encoding="utf-8") as file:

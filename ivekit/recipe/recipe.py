@@ -58,7 +58,8 @@ class Recipe:
 
     source : the name of one in `ivekit.recipes`, the path of a file, or a module. Its functions are
 
-    - ``data(...)``, all rows as `Views`, or a simulated world that has them;
+    - ``data(...)``, all rows as `Views`, or a simulated world that has them; not asked where the setting ``data`` is
+      a folder of saved rows;
     - ``model(data, ...)`` and ``objective(...)``, which are given the training rows and the number of steps where
       they have arguments ``data`` and ``steps`` without a default;
     - ``training(...)``, if there is one: more arguments of `ivekit.training.train`.
@@ -87,7 +88,7 @@ class Recipe:
 
     @classmethod
     def parse(cls, source: str | Path | ModuleType, pairs: Iterable[str] = (), *configs: str | Path) -> Recipe:
-        """A recipe with settings as they are typed, ``["latent=16"]``, over those of YAML files; the last said counts."""
+        """A recipe with settings as they are typed, ``["latent=16"]``, over those of YAML files."""
         known = cls(source).known
         said: dict[str, Any] = {}
         for config in configs:
@@ -123,8 +124,13 @@ class Recipe:
 
     def data(self) -> Views:
         """All rows, with their split."""
-        folder = None if self._takes("data", "data") else self.settings["data"]
-        made = Views.open(folder) if folder is not None else self._call("data")
+        where = self.settings["data"]
+        folder = isinstance(where, str) and (Path(where) / "about.json").is_file()
+        if where is not None and not folder and not self._takes("data", "data"):
+            raise ValueError(
+                f"data={where} is not a folder of saved rows (Views.save), and recipe {self.name} knows no other"
+            )
+        made = Views.open(where) if folder else self._call("data")
         views = made if isinstance(made, Views) else made.views
         return fill_split(views, self.settings["seed"], self.settings["split_by"])
 

@@ -60,5 +60,7 @@ def _units(units: pd.Series, by: str | None) -> str:
 
 def parts(data: Views) -> dict[str, Views]:
     """The rows of each part of a split: ``{"train": ..., "validation": ..., "test": ...}``."""
+    if data.metadata is None or "split" not in data.metadata:
+        raise ValueError("the rows have no split: fill_split(data) makes one")
     split = data.metadata["split"]
     return {name: data[(split == name).to_numpy()] for name in SPLITS}

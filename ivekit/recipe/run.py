@@ -149,7 +149,7 @@ def reconstructions(model: nn.Module, rows: Views) -> dict[str, Figure]:
     figures = {}
     for view in views:
         for i, (size, draw, _) in enumerate(pictures(view)):
-            figures[f"{view.name} {i}"] = figure = Figure([x / 25.4 for x in size], layout="constrained")
+            figures[f"{view.name} {i}"] = figure = Figure((size[0] / 25.4, size[1] / 25.4), layout="constrained")
             draw(figure)
     return figures
 

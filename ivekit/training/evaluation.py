@@ -72,7 +72,7 @@ def latents(model: nn.Module, data: Views, batch_size: int = 256) -> dict[str, F
     return {block: torch.cat([part[block] for part in parts]).cpu() for block in parts[0]}
 
 
-def collapse(model: nn.Module, data: Views, batch_size: int = 256) -> pd.DataFrame:
+def collapse(model: Any, data: Views, batch_size: int = 256) -> pd.DataFrame:
     """Which latents are used: a row a latent, with its block and index.
 
     kl : the divergence of its posterior from the prior, averaged over rows, in nats (for a mixture, its bound by
@@ -122,7 +122,7 @@ def _log_evidence(model: Any, views: Views, n_samples: int) -> Float[Tensor, "b"
     weights = []
     for _ in range(n_samples):
         z = {block: q.sample() for block, q in beliefs.items()}
-        log_p = sum(p.log_prob(views[name], views.present[name]) for name, p in model.decode(z).items())
+        log_p: Any = sum(p.log_prob(views[name], views.present[name]) for name, p in model.decode(z).items())
         log_ratio = sum(
             standard_normal_like(q).log_prob(z[block]) - q.log_prob(z[block]) for block, q in beliefs.items()
         )

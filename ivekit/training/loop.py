@@ -23,8 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ..loader import Loader
 from ..noise import share_of_batch
-from ..views import Loader, Views
+from ..views import Views
 from .state import State, copied
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -76,7 +77,8 @@ def train(
         by default. scheduler : a function of the optimiser and the number of steps, such as `cosine`.
     precision : in which the model is run: float32, bfloat16 or float16. Likelihoods and losses are float32 always.
     clip : the largest norm of the gradient; None for any. A step whose gradient is not finite changes nothing.
-    augment : what the model sees of the rows; the objective scores them whole.
+    augment : what the model sees of the rows; the objective scores them whole. What it draws is the same on all
+        processes if it is drawn a batch, or a row by `ivekit.noise.noise`.
     plan : which subsets of the views are seen and scored, for a model that takes one.
     seed : of noise and order; None draws one. start : a `State` to go on from; its seed holds.
 
