@@ -151,6 +151,7 @@ class Cell(plugin.IPyNbCell):
     def runtest(self):
         if self.options["check"] and self.cell.source.strip() and self.cell.execution_count is None:
             self.raise_cell_error("This cell has no stored run: execute the notebook and store it with its outputs")
+        self.output_timeout = 60  # nbval waits 5 s for the outputs of an ended cell; a busy machine needs more
         super().runtest()
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:

@@ -64,6 +64,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 600) -
     client = NotebookClient(
         notebook,
         timeout=timeout,
+        startup_timeout=180,
         kernel_name="python3",
         store_widget_state=False,
         record_timing=False,

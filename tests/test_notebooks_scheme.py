@@ -143,7 +143,7 @@ def notebook(sources) -> nbformat.NotebookNode:
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
     # MPLBACKEND as a shell or a test may have it: a notebook's pictures must not depend on it
     env = {**os.environ, "MPLBACKEND": "agg", "COLUMNS": "120"}
-    return subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def outcomes(folder) -> dict[str, str]:
     for cell in changed.cells:
         cell.source = f"import numpy as np\n{cell.source}"
     nbformat.write(changed, folder / "01_changed.ipynb")
-    options = "-q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=60 --junitxml=said.xml".split()
+    options = "-q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=100 --junitxml=said.xml".split()
     run(folder, "-m", "pytest", *options, "01_changed.ipynb")
     cases = xml.etree.ElementTree.parse(folder / "said.xml").getroot().iter("testcase")
     said = ["".join(part.text or "" for part in case) for case in cases]
