@@ -145,7 +145,7 @@ def _watched(
 def reconstructions(model: nn.Module, rows: Views) -> dict[str, Figure]:
     """What a model says of rows beside what they are, as figures by view."""
     with still(model) as device:
-        views, _ = page._told(model(rows.to(device)), rows)
+        views, _ = page.compare(model(rows.to(device)), rows)
     figures = {}
     for view in views:
         for i, (size, draw, _) in enumerate(pictures(view)):

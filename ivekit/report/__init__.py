@@ -65,7 +65,7 @@ def write(
     ('<!DOCTYPE html>', True, 5)
     """
     pictures = Pictures()
-    told, undrawn = _told(outputs, views)
+    told, undrawn = compare(outputs, views)
     codes, nats = ({block: _array(x) for block, x in given.items()} for given in (latents, kl))
     body = [
         sections.head(title, question, data, views, scores),
@@ -87,7 +87,7 @@ def _array(x: Any) -> ndarray:
     return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, float)
 
 
-def _told(outputs: Outputs, views: Views) -> tuple[list[Told], list[str]]:
+def compare(outputs: Outputs, views: Views) -> tuple[list[Told], list[str]]:
     """Each view beside what is told of it, and sentences about those that cannot be compared."""
     pairs, undrawn = {}, []
     for name, p in outputs.p.items():
