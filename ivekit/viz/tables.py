@@ -79,6 +79,7 @@ def losses(table: pd.DataFrame, ax: Axes | None = None, columns: Sequence[str] |
         size = np.nanmedian(np.abs(drawn), axis=0)
         if len(size) > 1 and size.max() > 50 * size.min():  # a small term would be a line on the axis
             ax.set_yscale("symlog", linthresh=max(float(size.min()), 1e-3))
+            ax.yaxis.set_major_formatter("{x:g}")  # powers of ten are mathematics, which STYLE does not parse
         else:
             _robust_limits(ax, drawn)
         ax.set(xlabel=clock or "row", ylabel="loss (nats a row)")
