@@ -124,11 +124,11 @@ def test_the_recording_around_a_trial_leaves_no_edge():
 @pytest.mark.parametrize("whole", [True, False])
 def test_resampling_folds_nothing_back(whole):
     times = np.arange(5000) / 1000
-    x = np.stack([np.sin(2 * np.pi * f * times) for f in (20, 100)]) * 1e-13
+    x = np.stack([np.sin(2 * np.pi * f * times) for f in (20, 65, 100)]) * 1e-13
     source = raw_of(x, 1000.0) if whole else epochs_of(x[None], 1000.0, 0.0)
     views = read_meg(source, tmin=0.5, tmax=4.0, events=np.array([[0, 0, 1]]) if whole else None)
-    low, high = views["meg"][0].abs().amax(-1)
-    assert low == pytest.approx(100, abs=0.5) and high < 0.1
+    kept, near, far = views["meg"][0].abs().amax(-1)
+    assert kept == pytest.approx(100, abs=0.5) and near < 0.1 and far < 0.1
 
 
 def test_resample_of_white_noise_is_linear_and_has_the_right_length():
@@ -298,6 +298,18 @@ def test_wrong_events_are_named(more, said):
 def test_a_stimulus_channel_without_pulses_is_named():
     with pytest.raises(ValueError, match="no pulse on C1"):
         read_meg(raw_of(np.zeros((2, 100)), 100.0, ["mag", "stim"]), tmin=-0.1, tmax=0.1)
+
+
+def test_projections_in_the_file_are_applied_and_said(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3, 4000)) * 1e-6
+    raw = raw_of(x, 1000.0, "eeg")
+    raw.set_eeg_reference(projection=True)
+    raw.save(tmp_path / "c_raw.fif")
+    views = read_meg(
+        tmp_path / "c_raw.fif", picks="eeg", tmin=0.0, tmax=1.0, events=np.array([[500, 0, 1]]), sfreq=None
+    )
+    np.testing.assert_allclose(views["eeg"][0], (x - x.mean(0))[:, 500:1501] * 1e6, atol=1e-4)
+    assert views.about["eeg"].info["description"] == "1 projections; in uV"
 
 
 # MEG: files ------------------------------------------------------------------------------------------------------
@@ -517,6 +529,16 @@ def test_a_film_that_is_cut_short_is_named(tmp_path, name, options, kept):
         assert name in str(error) and "cut short" in str(error)
     else:
         assert kept >= 0.95 and levels(views)[0].tolist() == list(range(N))
+
+
+def test_a_film_that_is_cut_between_two_frames_is_named(tmp_path):
+    """Every frame that is left is whole, so only the header tells."""
+    path = film(tmp_path / "a.mp4", crf=4, movflags="faststart")
+    with av.open(str(path)) as file:
+        end = sorted(packet.pos + packet.size for packet in file.demux(video=0) if packet.size)[-9]
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(ValueError, match="a.mp4 is cut short: its header says 80 frames, 72 are whole"):
+        read_video(path, [0.0], 16)
 
 
 def test_a_film_that_is_damaged_is_named(tmp_path):

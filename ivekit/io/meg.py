@@ -60,8 +60,7 @@ def read_meg(
     in the file are applied, as MNE does. Bad channels, and a trial's channels with a gap of NaN, are masked.
     `about`: the `Sensors`; the steps taken stand in ``about["meg"].info["description"]`` and are saved with it.
     `metadata`: that of the Epochs, or of the table of events; and epoch (its number before any was dropped), event,
-    event_name.
-    Epochs dropped in the file, or now, are named in a log message.
+    event_name. Epochs dropped in the file, or now, are named in a log message.
 
     Raises
     ------
@@ -163,7 +162,7 @@ def _of_epochs(epochs: Any, chosen: list[int], band: Any, name: str) -> _Cut:
     _say_dropped(epochs, name)
     info = mne.pick_info(epochs.info, chosen, verbose="error")
     x, holes = fill(epochs.get_data(picks=chosen, verbose="error"))
-    cut = _Cut(x, holes.any(-1), info, float(epochs.times[0]), _metadata(epochs))
+    cut = _Cut(x, np.asarray(holes.any(-1)), info, float(epochs.times[0]), _metadata(epochs))
     if band is None:
         return cut
     _check_band(band, info["sfreq"], x.shape[-1], f"the epochs of {name}")
@@ -186,9 +185,8 @@ def _of_raw(raw: Any, chosen: list[int], band: Any, found: Any, span: tuple, sfr
     epochs.drop_bad(verbose="error")
     _say_dropped(epochs, name)
     step = ratio(raw.info["sfreq"], sfreq or raw.info["sfreq"])
-    margin = (
-        0 if step == 1 else step.numerator * math.ceil(HALF * max(1, step) / step.numerator)
-    )  # a whole number of new samples too
+    # as far as the filter reaches, in whole samples of both rates
+    margin = 0 if step == 1 else step.numerator * math.ceil(HALF * max(1, step) / step.numerator)
     pad = ((0, 0), (margin, margin))
     x, holes = np.pad(raw.get_data(), pad, "edge"), np.pad(holes, pad)
     first = epochs.events[:, 0] - raw.first_samp + round(epochs.tmin * raw.info["sfreq"])
@@ -306,10 +304,11 @@ def _views(cut: _Cut) -> Views:
     bad = cut.bad | np.isin(cut.info.ch_names, cut.info["bads"])
     good = torch.from_numpy(repeat(~bad, "b c -> b c t", t=x.shape[-1]).copy())
     info = cut.info.copy()
-    steps = (
-        [*cut.steps, "in " + " and ".join(dict.fromkeys(unit for unit, _ in units.values()))] if units else cut.steps
-    )
-    info["description"] = "; ".join([info["description"] or "", *steps]).strip("; ")
+    applied = sum(bool(projection["active"]) for projection in info["projs"])
+    projected = [f"{applied} projections"] if applied else []
+    in_units = [f"in {' and '.join(dict.fromkeys(unit for unit, _ in units.values()))}"] if units else []
+    before = [info["description"]] if info["description"] else []
+    info["description"] = "; ".join([*before, *projected, *cut.steps, *in_units])
     name = "meg" if {"mag", "grad"} & set(kinds) else kinds[0]
     present = None if bool(good.all()) else {name: good}
     return Views({name: x}, present, cut.metadata, {name: Sensors.from_info(info, cut.tmin)})

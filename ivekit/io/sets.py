@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,13 +47,14 @@ def read_samples(folder: str | Path | None = None, seed: int = 0) -> Views:
             "package: clone it and install with pip install -e, or name its folder"
         )
     tables = [read_table(folder / f"{s}_beh.tsv", BEHAVIOUR) for s in subjects]
+    frames: list[Any] = [table.metadata for table in tables]
     films = [
-        read_video(folder / f"{s}_stimuli.mp4", t.metadata["film_onset"], 16, metadata=t.metadata)
-        for s, t in zip(subjects, tables)
+        read_video(folder / f"{s}_stimuli.mp4", frame["film_onset"], 16, metadata=frame)
+        for s, frame in zip(subjects, frames)
     ]
     megs = [read_meg(folder / f"{s}_epo.fif") for s in subjects]
     views = join({"meg": Views.concat(megs), "video": Views.concat(films), "behaviour": Views.concat(tables)})
-    frame = views.metadata
+    frame: Any = views.metadata
     split = _splits(frame[["subject", "trial"]], frame["subject"], seed)
     return Views(views.tensors, views.present, frame.assign(split=split), views.about)
 
@@ -103,7 +105,8 @@ def read_resting(folder: str | Path | None = None, seed: int = 0, step: Number =
     columns = {"ecg": "ECG", "eda": "EDA", "rsp": "RSP"}
     names = ("bio_resting_8min_100hz", "bio_eventrelated_100hz")
     views = Views.concat(read_physio(folder / f"{name}.csv", columns, sfreq=100, step=step) for name in names)
-    frame = views.metadata.reset_index(drop=True)
+    frame: Any = views.metadata
+    frame = frame.reset_index(drop=True)
     split = _splits(frame[["recording", "block"]], frame["recording"], seed)
     return Views(views.tensors, views.present, frame.assign(split=split), views.about)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,8 @@ def _spread(x: Tensor, rows: np.ndarray, n: int) -> Tensor:
 
 def _metadata(parts: Mapping[str, Views], rows: Mapping[str, np.ndarray], trials: pd.MultiIndex) -> pd.DataFrame:
     whole = trials.to_frame(index=False)
-    others = {part: views.metadata.drop(columns=list(trials.names)) for part, views in parts.items()}
+    frames: dict[str, Any] = {part: views.metadata for part, views in parts.items()}
+    others = {part: frame.drop(columns=list(trials.names)) for part, frame in frames.items()}
     spread = {part: frame.set_axis(rows[part]).reindex(range(len(trials))) for part, frame in others.items()}
     for column in dict.fromkeys(column for frame in spread.values() for column in frame):
         having = {part: frame[column] for part, frame in spread.items() if column in frame}

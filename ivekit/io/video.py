@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pandas as pd
 import torch
+from av.error import FFmpegError
 from einops import rearrange
 from jaxtyping import Float, Int
 
@@ -61,7 +62,7 @@ def read_video(
         with av.open(str(path)) as film:
             if not film.streams.video:
                 raise ValueError(f"{path.name} has no picture, or is cut short before the first")
-            stream = film.streams.video[0]
+            stream: Any = film.streams.video[0]
             stamps = _stamps(film, stream, path.name)
             rate = float(stream.average_rate or stream.guessed_rate)
             wanted = _wanted(stamps, float(stream.time_base), rate, onsets, n_frames, fps or rate)
@@ -71,7 +72,7 @@ def read_video(
             for row, here in enumerate(wanted):
                 if here[0] >= 0:
                     x[row] = torch.from_numpy(_decode(film, stream, stamps[here], (h, w), grey, path.name))
-    except (av.error.FFmpegError, EOFError) as error:
+    except (FFmpegError, EOFError) as error:
         raise ValueError(f"{path.name} cannot be read, it is cut short or damaged: {error}") from None
     there = torch.from_numpy(wanted[:, 0] >= 0)
     return Views({"video": x}, {"video": there}, metadata, {"video": {"fps": fps or rate}})
