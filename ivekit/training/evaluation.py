@@ -110,8 +110,8 @@ def log_evidence(
     """
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-    if views := getattr(model, "condition", ()):
-        raise ValueError(f"the decoders are conditioned on {', '.join(views)}: only p(x) of a model without is estimated")
+    if given := getattr(model, "condition", ()):
+        raise ValueError(f"this model is of p(x | {', '.join(given)}), and only a p(x) without conditions is estimated")
     with still(model, seed=seed) as device:
         return torch.cat([_log_evidence(model, views, n_samples) for views in _batches(data, batch_size, device)]).cpu()
 
