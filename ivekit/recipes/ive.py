@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -16,6 +17,7 @@ from ivekit.nn import (
     KnownScale,
     MLPDecoder,
     MLPEncoder,
+    OwnGradient,
     ProductOfExperts,
     ResNet1d,
     ResNet1dDecoder,
@@ -41,20 +43,25 @@ def data(data: str = "samples", n_trials: int = 2048, snr_db: float = 0.0, seed:
     return READ[data](seed=seed)
 
 
-def model(data: ive.Views, shared: int = 6, private: int = 2, dim: int = 64) -> ive.MultimodalVAE:
+def model(
+    data: ive.Views, shared: int = 6, private: int = 6, dim: int = 64, own: float = 0.7, own_film: float = 0.2
+) -> ive.MultimodalVAE:
     """A product of experts over all views, and one private code a view.
 
     shared : latents that all views have in common
     private : latents of each view alone
     dim : width of what an encoder says
+    own : part of the gradient that sensors send into the shared code where they were seen themselves
+    own_film : the same for a film, which has more of its own to say
     """
     parts = {name: _parts(data, name, shared + private, dim) for name in data}
     encoders, nets, transforms = ({name: part[i] for name, part in parts.items()} for i in range(3))
+    passed = {name: {5: own_film, 3: own}.get(x.ndim, 1.0) for name, x in data.items()}
     scales = {name: KnownScale(private, x.shape[1:] if x.ndim == 2 else ()) for name, x in data.items()}
     return ive.MultimodalVAE(
         encoders,
         ProductOfExperts(list(data), dim, shared),
-        {name: Gaussian(net, scales[name]) for name, net in nets.items()},
+        {name: Gaussian(OwnGradient(net, shared, passed[name]), scales[name]) for name, net in nets.items()},
         private={name: ProductOfExperts([name], dim, private) for name in data},
         standardise=ive.Standardise.fit(data, **transforms),
     )
@@ -65,35 +72,45 @@ def _parts(data: ive.Views, name: str, latent: int, dim: int) -> tuple[nn.Module
     shape, about = tuple(data[name].shape[1:]), data.about.get(name)
     if isinstance(about, ive.Sensors):
         n_baseline = int((about.times(shape[1]) < 0).sum())
-        return SensorBasis(*shape, dim), SensorField(latent, *shape), ive.Whiten(n_baseline or None)
+        sizes = dict(n_basis=16)  # cosines up to 17 Hz in half a second
+        encoder = SensorBasis(*shape, dim, n_filters=24, width=32, **sizes)
+        return encoder, SensorField(latent, *shape, **sizes), ive.Whiten(n_baseline or None)
     if len(shape) == 4:
         halved = (shape[0], *(n // 2 for n in shape[1:]))
-        return nn.Sequential(nn.AvgPool3d(2), FrameConv(halved, dim)), FilmField(latent, shape), ive.ZScore()
+        encoder = nn.Sequential(nn.AvgPool3d(2), FrameConv(halved, dim, (32, 32)))
+        return encoder, FilmField(latent, shape, widths=(256, 128)), ive.ZScore()
     if len(shape) == 2:
         n_tokens = -(-shape[1] // 8)
         return Flat(ResNet1d(shape[0], dim), n_tokens, dim), ResNet1dDecoder(latent, shape), ive.ZScore()
     return MLPEncoder(*shape, dim), MLPDecoder(latent, shape, (64, 64)), ive.ZScore()
 
 
-def objective(data: ive.Views, steps: int, beta: float = 1.0, film: float = 0.05, agree: float = 0.5) -> ive.Objective:
+def objective(data: ive.Views, steps: int, beta: float = 1.0, film: float = 0.01, agree: float = 0.5) -> ive.Objective:
     """The bound of every subset of views on all views, and what keeps private things out of the shared code.
 
-    beta : weight of the divergence from the prior, reached after 30 % of the steps
+    beta : weight of the divergence from the prior, reached after 30 % of the steps; for a film's own code after 80 %
     film : weight of a film's likelihood, so that its thousands of pixels do not drown the other views
     agree : weight of the divergence of what all views say from what each says alone
     """
-    n, warm_up = len(list(data)), int(0.3 * steps)
-    films = {name: film for name, x in data.items() if x.ndim == 5}
+    names, films = list(data), [name for name, x in data.items() if x.ndim == 5]
+    early, late = ive.Linear(0.0, beta, int(0.3 * steps)), ive.Linear(0.0, beta, int(0.8 * steps))
+    rest = dict.fromkeys(["shared", *names], 0.0) | dict.fromkeys(films, 1.0)
     return ive.Objective(
-        nll=ive.NLL(films),
-        kl=ive.KL(ive.Linear(0.0, beta, warm_up)),
-        agree=ive.SubsetKL(n + 1, to=range(1, n + 1), weight=ive.Linear(0.0, agree, warm_up)),
+        nll=ive.NLL(dict.fromkeys(films, film)),
+        kl=ive.KL(early, dict.fromkeys(films, 0.0)),
+        kl_film=ive.KL(late, rest),
+        agree=ive.SubsetKL(len(names) + 1, 0, range(1, len(names) + 1), ive.Linear(0.0, agree, early.steps)),
     )
 
 
-def training(data: ive.Views, epochs: int = 40, lr: float = 4e-3, clip: float = 50.0) -> dict[str, Any]:
+def training(
+    data: ive.Views, epochs: int = 30, batch_size: int = 32, lr: float = 4e-3, clip: float = 50.0
+) -> dict[str, Any]:
     """All views, and each alone, tell all.
 
     clip : largest norm of the gradient
     """
-    return dict(plan=plans.dmvae(list(data)), scheduler=one_cycle, epochs=epochs, lr=lr, clip=clip)
+    scheduler = partial(one_cycle, warmup=0.15)
+    return dict(
+        plan=plans.dmvae(list(data)), scheduler=scheduler, epochs=epochs, batch_size=batch_size, lr=lr, clip=clip
+    )
