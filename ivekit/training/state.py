@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..store import whole
@@ -69,7 +69,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], said: Mapping
     """
     apart = {name: x.detach().cpu().clone().contiguous() for name, x in tensors.items()}  # shared memory is refused
     with whole(path) as new:
-        save_file(apart, new, dict(said or {}))
+        new.write_bytes(save(apart, dict(said or {})))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,13 +12,13 @@ from functools import partial
 from statistics import median
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import ivekit as ive
-from ivekit import nn as parts
-from ivekit import plans
+from ivekit.recipe import Recipe
 from ivekit.training import train
 
 ROWS, BATCH = 512, 64
@@ -28,28 +28,9 @@ SHAPES = {"meg": (102, 60), "video": (1, 16, 32, 32), "behaviour": (6,)}
 def rows() -> ive.Views:
     """Noise of the default world's shapes."""
     random = torch.Generator().manual_seed(0)
-    return ive.Views({name: torch.randn(ROWS, *shape, generator=random) for name, shape in SHAPES.items()})
-
-
-def model(data: ive.Views, dim: int = 64, shared: int = 8, own: int = 3) -> nn.Module:
-    """Of the default recipe's kind: whitened sensors, a strided film encoder, private codes, learned scales."""
-    torch.manual_seed(0)
-    latent = shared + own
-    nets = {
-        "meg": parts.SensorField(latent, 102, 60),
-        "video": parts.MLPDecoder(latent, SHAPES["video"]),
-        "behaviour": parts.MLPDecoder(latent, 6),
-    }
-    return ive.MultimodalVAE(
-        encoders={
-            "meg": parts.SensorConv(102, dim),
-            "video": parts.Conv3d(SHAPES["video"], dim),
-            "behaviour": parts.MLPEncoder(6, dim),
-        },
-        posterior=parts.ProductOfExperts(list(SHAPES), dim, shared),
-        decoders={name: parts.Gaussian(net, parts.KnownScale(own)) for name, net in nets.items()},
-        private={name: parts.ProductOfExperts([name], dim, own) for name in SHAPES},
-        standardise=ive.Standardise.fit(data, meg=ive.Whiten(), video=ive.ZScore(), behaviour=ive.ZScore()),
+    sensors = ive.Sensors([f"MEG{i}" for i in range(102)], np.zeros((102, 2)), ["mag"] * 102, 125.0, tmin=-0.1)
+    return ive.Views(
+        {name: torch.randn(ROWS, *shape, generator=random) for name, shape in SHAPES.items()}, about={"meg": sensors}
     )
 
 
@@ -102,7 +83,8 @@ def epoch(loader: Iterable) -> None:
 def main(pairs: int = 60) -> None:
     """Prints two ratios and what they are made of."""
     data = rows()
-    net, objective, plan = model(data), ive.Objective(nll=ive.NLL(), kl=ive.KL()), plans.dmvae(list(SHAPES))
+    recipe = Recipe("ive")
+    net, objective, plan = recipe.model(data), recipe.objective(data), recipe.training(data)["plan"]
     n_params = sum(p.numel() for p in net.parameters())
     print(f"{ROWS} rows, batches of {BATCH}, plan of {len(plan)} subsets, {n_params} parameters,", end=" ")
     print(f"{torch.get_num_threads()} thread(s); medians of {pairs} steps or epochs each, in turn")
