@@ -34,10 +34,9 @@ STUDY = [(seed, times) for times in (2, 4, 1) for seed in (0, 1, 2)]
 
 def study(seed: int, times: int, n_trials: int = 2048, epochs: int | None = None) -> dict[str, float]:
     """One run: the world of a seed, the recipe at a multiple of the true sizes, and what is read of it."""
-    settings = dict(
-        data="world", n_trials=n_trials, seed=seed, shared=TRUE_SHARED * times, private=TRUE_PRIVATE * times
-    )
-    recipe = Recipe("ive", settings | ({"epochs": epochs} if epochs else {}))
+    sizes = dict(shared=TRUE_SHARED * times, private=TRUE_PRIVATE * times)
+    settings = dict(data="world", n_trials=n_trials, seed=seed) | sizes | ({"epochs": epochs} if epochs else {})
+    recipe = Recipe("ive", settings)
     world = ive.synth.audiovisual(n_trials, seed=seed)
     rows = parts(recipe.data())
     model, began = recipe.model(rows["train"]), time.perf_counter()
@@ -49,6 +48,9 @@ def study(seed: int, times: int, n_trials: int = 2048, epochs: int | None = None
     codes = {block: z.numpy() for block, z in latents(model, world.views).items()}
     leak = metrics.block_readout(codes, world.factors, fit, test)
     said = {"seed": seed, "times": times, "n_trials": n_trials, "seconds": round(took)}
+    said["score of all latents"] = metrics.block_score(leak, world.owners)
+    used = {block: z[:, _active(z[fit])] for block, z in codes.items()}
+    leak = metrics.block_readout(used, world.factors, fit, test)
     said["score"] = metrics.block_score(leak, world.owners)
     said |= {f"{block}: {factor}": leak.loc[block, factor] for block in leak.index for factor in leak.columns}
     for view in world.views:
@@ -58,8 +60,18 @@ def study(seed: int, times: int, n_trials: int = 2048, epochs: int | None = None
     return said
 
 
+def _active(z: np.ndarray) -> np.ndarray:
+    """The latents that carry something: the variance of their means is over 0.01 (Burda et al., 2016).
+
+    What is below is a collapsed latent, whose mean can be read when it is blown up, but whose samples no decoder can
+    tell from the prior. Where all have collapsed, the largest is kept.
+    """
+    variance = z.var(0)
+    return variance >= min(0.01, variance.max())
+
+
 def ceiling(seed: int, n_trials: int = 2048) -> dict[str, float]:
-    """The best that is known of each factor from all views, and from each view alone, by whoever is told the factors."""
+    """The best that is known of each factor, from all views and from each alone, by who is told the factors."""
     world = ive.synth.audiovisual(n_trials, seed=seed)
     split = world.views.metadata["split"].to_numpy()
     fit, test = split != "test", split == "test"
@@ -71,13 +83,8 @@ def ceiling(seed: int, n_trials: int = 2048) -> dict[str, float]:
         best = {}
         for view in owners:
             mine = features[view] if view == "meg" else [features[view]]
-            best[view] = max(
-                mine, key=lambda z: metrics.readout(z[fit][:, [column]], y[fit], z[test][:, [column]], y[test])
-            )
-            best[view] = best[view][:, [column]]
-            said[f"ceiling {view} alone: {factor}"] = metrics.readout(
-                best[view][fit], y[fit], best[view][test], y[test]
-            )
+            scored = [(metrics.readout(z[fit], y[fit], z[test], y[test]), z) for z in (m[:, [column]] for m in mine)]
+            said[f"ceiling {view} alone: {factor}"], best[view] = max(scored, key=lambda pair: pair[0])
         z = np.concatenate(list(best.values()), 1)
         kernel = KernelRidge(kernel="rbf", gamma=0.1, alpha=0.1).fit(z[fit], y[fit]).predict(z[test])
         said[f"ceiling: {factor}"] = max(
@@ -90,9 +97,8 @@ def ceiling(seed: int, n_trials: int = 2048) -> dict[str, float]:
 def _network(world: ive.synth.World, view: str, fit: np.ndarray, seed: int, epochs: int = 30) -> np.ndarray:
     """What a network trained on the factors themselves says of every row: out of fold for the rows it learns from."""
     shape = tuple(world.views[view].shape[1:])
-    transform = (ive.Whiten(12) if view == "meg" else ive.ZScore()).fit(
-        world.views[view][fit], torch.ones(int(fit.sum())) > 0
-    )
+    rows = world.views[view][fit]
+    transform = (ive.Whiten(12) if view == "meg" else ive.ZScore()).fit(rows, torch.ones(len(rows)) > 0)
     x, y = transform(world.views[view]), torch.tensor(world.factors.to_numpy("f4"))
     made = {
         "meg": lambda: SensorBasis(*shape, 64, 24, 16, 32),
@@ -126,13 +132,11 @@ def _matched(world: ive.synth.World, fit: np.ndarray) -> np.ndarray:
     x = x - x[fit].mean(0)
     base = x[fit][:, :, :12].transpose(1, 0, 2).reshape(x.shape[1], -1)
     noise = np.cov(base)
+    noise += 1e-3 * np.trace(noise) / len(noise) * np.eye(len(noise))
     said = np.zeros((len(x), len(world.owners)))
     for i, factor in enumerate(world.owners):
         if factor in world.topographies:
-            weights = np.linalg.solve(
-                noise + 1e-3 * np.trace(noise) / len(noise) * np.eye(len(noise)), world.topographies[factor]
-            )
-            course = np.einsum("bct,c->bt", x, weights)
+            course = np.einsum("bct,c->bt", x, np.linalg.solve(noise, world.topographies[factor]))
             said[:, i] = course @ np.linalg.solve(np.cov(course[fit].T), world.time_courses[factor])
     return said
 

@@ -23,8 +23,8 @@ from .noise import noise
 LOG_2PI = math.log(2 * math.pi)
 
 
-def _said(p: Distribution) -> str:
-    return f"{type(p).__name__}(rows={p.batch_shape[0]}, event={tuple(p.event_shape)})"
+def _said(self: Distribution) -> str:
+    return f"{type(self).__name__}(rows={self.batch_shape[0]}, event={tuple(self.event_shape)})"
 
 
 class Normal(Distribution):

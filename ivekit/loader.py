@@ -1,13 +1,17 @@
-"""Batches of rows: which rows each holds, and which of them are this process's."""
+"""Which rows are meant: by a key, by a batch, by a process's share of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+Rows = slice | int | np.integer | range | Tensor | np.ndarray | pd.Series | list
 
 
 class Loader:
@@ -39,3 +43,25 @@ class Loader:
         if not self.workers:
             return (self.views[rows] for rows in mine)
         return iter(DataLoader(self.views, sampler=mine, batch_size=None, num_workers=self.workers))  # type: ignore[arg-type]
+
+
+def row_numbers(key: Rows, n: int) -> slice | Tensor:
+    """Any way to name rows as a slice or whole numbers."""
+    if isinstance(key, slice):
+        return key
+    if isinstance(key, int | np.integer):
+        key = [int(key)]
+    if not isinstance(key, Tensor) and np.array(key).dtype.kind not in "biuf":
+        raise IndexError(f"rows are whole numbers or a mask, got {key!r}; a view is asked for by one name")
+    rows = key if isinstance(key, Tensor) else torch.as_tensor(np.array(key))
+    if rows.dtype == torch.bool:
+        if rows.shape != (n,):
+            raise IndexError(f"a mask of {tuple(rows.shape)} does not fit {n} rows")
+        return rows.nonzero()[:, 0]
+    if rows.numel() == 0:
+        return rows.long()
+    if rows.is_floating_point() or rows.ndim != 1:
+        raise IndexError(f"rows are whole numbers or a mask, got {rows.dtype} of shape {tuple(rows.shape)}")
+    if int(rows.max()) >= n or int(rows.min()) < -n:
+        raise IndexError(f"row {int(rows.max() if int(rows.max()) >= n else rows.min())} asked for, there are {n}")
+    return torch.where(rows < 0, rows + n, rows).long()

@@ -145,6 +145,10 @@ class ZScore(nn.Module):
     (tensor([[1.]]), tensor([[3.]]))
     """
 
+    loc: Tensor
+    scale: Tensor
+    log_det: Tensor
+
     def fit(self, x: Num[Tensor, "b *event"], mask: Bool[Tensor, "b *any"]) -> ZScore:
         """Takes the statistics of the training rows, of what was recorded in them."""
         shape = (x.shape[1], *[1] * (x.ndim - 2)) if x.ndim > 1 else ()
@@ -182,6 +186,13 @@ class Whiten(nn.Module):
     channels least. In this space squared error is the log-likelihood of what the sensors really do: unwhitened,
     ongoing rhythms take over the latents. `log_det` is ``log |du / dx|`` of a row, shared evenly by its numbers.
     """
+
+    loc: Tensor
+    space: Tensor
+    unspace: Tensor
+    time: Tensor
+    untime: Tensor
+    log_det: Tensor
 
     def __init__(
         self,

@@ -19,9 +19,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from . import store
-from .loader import Loader
-
-Rows = slice | int | np.integer | range | Tensor | np.ndarray | pd.Series | list
+from .loader import Loader, Rows, row_numbers
 
 
 class Views:
@@ -94,7 +92,7 @@ class Views:
             if key not in self.tensors:
                 raise KeyError(f"no view {key!r}; there are {list(self.tensors)}")
             return self.tensors[key]
-        rows = _rows(key, len(self))
+        rows = row_numbers(key, len(self))
         here = rows if isinstance(rows, slice) else rows.to(next(iter(self.tensors.values())).device)
         new = self._like({n: t[here] for n, t in self.items()}, {n: m[here] for n, m in self.present.items()})
         if self._frame is not None:
@@ -234,7 +232,7 @@ class Views:
 
         >>> Views({"a": torch.tensor([[1.0], [torch.nan]])}).require_finite()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: view 'a' holds 1 value that is not a finite number, first in row 1, ...: fill it, or call views.mask_nan()
+        ValueError: view 'a' holds 1 value that is not a finite number, first in row 1, ... call views.mask_nan()
         """
         for name, x in self.items():
             if not x.is_floating_point() or bool(x.sum(dtype=torch.float64).isfinite()):
@@ -264,8 +262,9 @@ class Views:
         tensor([1, 3])
         """
         wanted = [held_out] if isinstance(held_out, str) else list(held_out)
-        if self._frame is not None and by in self._frame:
-            values = self.metadata[by]
+        frame = self.metadata
+        if frame is not None and by in frame:
+            values = frame[by]
         elif by in self and self[by].shape[1:].numel() == 1:
             values = pd.Series(self[by].flatten().cpu().numpy())
         else:
@@ -363,28 +362,6 @@ class Views:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         return Loader(self, batch_size, shuffle, sharded, workers, seed)
-
-
-def _rows(key: Rows, n: int) -> slice | Tensor:
-    """Any way to name rows as a slice or whole numbers."""
-    if isinstance(key, slice):
-        return key
-    if isinstance(key, int | np.integer):
-        key = [int(key)]
-    if not isinstance(key, Tensor) and np.array(key).dtype.kind not in "biuf":
-        raise IndexError(f"rows are whole numbers or a mask, got {key!r}; a view is asked for by one name")
-    rows = key if isinstance(key, Tensor) else torch.as_tensor(np.array(key))
-    if rows.dtype == torch.bool:
-        if rows.shape != (n,):
-            raise IndexError(f"a mask of {tuple(rows.shape)} does not fit {n} rows")
-        return rows.nonzero()[:, 0]
-    if rows.numel() == 0:
-        return rows.long()
-    if rows.is_floating_point() or rows.ndim != 1:
-        raise IndexError(f"rows are whole numbers or a mask, got {rows.dtype} of shape {tuple(rows.shape)}")
-    if int(rows.max()) >= n or int(rows.min()) < -n:
-        raise IndexError(f"row {int(rows.max() if int(rows.max()) >= n else rows.min())} asked for, there are {n}")
-    return torch.where(rows < 0, rows + n, rows).long()
 
 
 def _mask(name: str, x: Tensor, mask: Any) -> Tensor:

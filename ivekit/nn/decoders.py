@@ -165,6 +165,8 @@ class SensorField(nn.Module):
     torch.Size([2, 102, 60])
     """
 
+    basis: Tensor
+
     def __init__(self, latent: int, n_chans: int, n_times: int, rank: int = 12, n_basis: int = 20, width: int = 64):
         super().__init__()
         n_basis, self.rank = min(n_basis, n_times), rank
@@ -190,6 +192,10 @@ class FilmField(nn.Module):
     >>> FilmField(8, (1, 16, 32, 32))(torch.zeros(2, 8)).shape
     torch.Size([2, 1, 16, 32, 32])
     """
+
+    t: Tensor
+    h: Tensor
+    w: Tensor
 
     def __init__(
         self,

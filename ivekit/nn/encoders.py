@@ -64,6 +64,8 @@ class SensorBasis(nn.Module):
     torch.Size([2, 1, 32])
     """
 
+    basis: Tensor
+
     def __init__(self, n_chans: int, n_times: int, dim: int, n_filters: int = 32, n_basis: int = 20, width: int = 128):
         super().__init__()
         n_basis = min(n_basis, n_times)
@@ -91,6 +93,8 @@ class SensorAttention(nn.Module):
     torch.Size([2, 4, 32])
     """
 
+    basis: Tensor
+
     def __init__(self, n_chans: int, n_times: int, dim: int, n_queries: int = 4, n_basis: int = 20, heads: int = 4):
         super().__init__()
         self.shape = (n_chans, n_times)
@@ -116,6 +120,8 @@ class SensorGrid(nn.Module):
     >>> grid(torch.zeros(3, 4, 8)).shape
     torch.Size([3, 2, 16])
     """
+
+    cells: Tensor
 
     def __init__(self, cells: Int[Tensor, "c"], shape: tuple[int, int], encoder: nn.Module):
         super().__init__()
@@ -152,7 +158,7 @@ class Conv3d(nn.Module):
         self.shape = tuple(shape)
         self.pad = tuple(-n % p for n, p in zip(self.shape[1:], patch))
         inner = [(n + extra) // p for n, extra, p in zip(self.shape[1:], self.pad, patch)]
-        stride = [2 if n > 1 else 1 for n in inner]
+        stride = (2 if inner[0] > 1 else 1, 2 if inner[1] > 1 else 1, 2 if inner[2] > 1 else 1)
         n_times, *pixels = (math.ceil(n / s) for n, s in zip(inner, stride))
         self.stem = nn.Conv3d(self.shape[0], widths[0], patch, patch)
         self.body = nn.Conv3d(*widths, 3, stride, 1)

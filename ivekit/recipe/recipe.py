@@ -130,7 +130,7 @@ class Recipe:
             raise ValueError(
                 f"data={where} is not a folder of saved rows (Views.save), and recipe {self.name} knows no other"
             )
-        made = Views.open(where) if folder else self._call("data")
+        made = Views.open(str(where)) if folder else self._call("data")
         views = made if isinstance(made, Views) else made.views
         return fill_split(views, self.settings["seed"], self.settings["split_by"])
 

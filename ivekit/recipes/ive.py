@@ -72,9 +72,8 @@ def _parts(data: ive.Views, name: str, latent: int, dim: int) -> tuple[nn.Module
     shape, about = tuple(data[name].shape[1:]), data.about.get(name)
     if isinstance(about, ive.Sensors):
         n_baseline = int((about.times(shape[1]) < 0).sum())
-        sizes = dict(n_basis=16)  # cosines up to 17 Hz in half a second
-        encoder = SensorBasis(*shape, dim, n_filters=24, width=32, **sizes)
-        return encoder, SensorField(latent, *shape, **sizes), ive.Whiten(n_baseline or None)
+        encoder = SensorBasis(shape[0], shape[1], dim, n_filters=24, n_basis=16, width=32)
+        return encoder, SensorField(latent, shape[0], shape[1], n_basis=16), ive.Whiten(n_baseline or None)
     if len(shape) == 4:
         halved = (shape[0], *(n // 2 for n in shape[1:]))
         encoder = nn.Sequential(nn.AvgPool3d(2), FrameConv(halved, dim, (32, 32)))
@@ -82,7 +81,7 @@ def _parts(data: ive.Views, name: str, latent: int, dim: int) -> tuple[nn.Module
     if len(shape) == 2:
         n_tokens = -(-shape[1] // 8)
         return Flat(ResNet1d(shape[0], dim), n_tokens, dim), ResNet1dDecoder(latent, shape), ive.ZScore()
-    return MLPEncoder(*shape, dim), MLPDecoder(latent, shape, (64, 64)), ive.ZScore()
+    return MLPEncoder(shape[0], dim), MLPDecoder(latent, shape, (64, 64)), ive.ZScore()
 
 
 def objective(data: ive.Views, steps: int, beta: float = 1.0, film: float = 0.01, agree: float = 0.5) -> ive.Objective:
