@@ -68,6 +68,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 600) -
         kernel_name="python3",
         store_widget_state=False,
         record_timing=False,
+        coalesce_streams=True,  # prints that reach us apart or together are stored alike
         resources={"metadata": {"path": str(folder)}},
     )
     # The hash seed is fixed here but random when the cells are tested, so that an order which depends on it shows.
