@@ -32,10 +32,10 @@ TRUE_SHARED, TRUE_PRIVATE = 3, 3  # three factors; a film's own are its contrast
 STUDY = [(seed, times) for times in (2, 4, 1) for seed in (0, 1, 2)]
 
 
-def study(seed: int, times: int, n_trials: int = 2048, epochs: int | None = None) -> dict[str, float]:
-    """One run: the world of a seed, the recipe at a multiple of the true sizes, and what is read of it."""
+def study(seed: int, times: int, n_trials: int = 2048, **changed: float) -> dict[str, float]:
+    """One run: a seed's world, the recipe at a multiple of the true sizes and with other settings, and what is read."""
     sizes = dict(shared=TRUE_SHARED * times, private=TRUE_PRIVATE * times)
-    settings = dict(data="world", n_trials=n_trials, seed=seed) | sizes | ({"epochs": epochs} if epochs else {})
+    settings = dict(data="world", n_trials=n_trials, seed=seed) | sizes | changed
     recipe = Recipe("ive", settings)
     world = ive.synth.audiovisual(n_trials, seed=seed)
     rows = parts(recipe.data())
@@ -141,6 +141,16 @@ def _matched(world: ive.synth.World, fit: np.ndarray) -> np.ndarray:
     return said
 
 
+def append(table: Path, row: dict) -> None:
+    """One more row of a CSV, with the head if it is the first."""
+    new = not table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
 def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     wanted = [tuple(map(int, arguments))] if arguments else STUDY
@@ -149,10 +159,7 @@ def main(arguments: list[str]) -> None:
         if (seed, times) in done:
             continue
         row = {name: round(float(value), 4) for name, value in (study(seed, times) | ceiling(seed)).items()}
-        new = not TABLE.exists()
-        with TABLE.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writerows([dict(zip(row, row)), row] if new else [row])
+        append(TABLE, row)
         print(f"seed {seed}, {times} times the true sizes: block score {row['score']:.3f} in {row['seconds']:.0f} s")
 
 
