@@ -136,7 +136,7 @@ def test_the_evidence_is_in_the_units_of_the_data(world):
     model = solved(world)
     model.standardise = standardise
     for name, a in world.loadings.items():
-        set_linear(model.encoders[name][0], torch.diag(scaled[name]), torch.cat([centred[name]]))
+        set_linear(model.encoders[name][0], torch.diag(scaled[name]), centred[name])
         set_linear(model.decoders[name].net.net[0], a / scaled[name][:, None], -centred[name] / scaled[name])
         model.decoders[name].scale = nn.Parameter((world.noise[name] / scaled[name]).log())
     volume = sum(x.shape[1] * torch.tensor(units[name]).log() for name, x in world.views.items())
