@@ -50,7 +50,7 @@ samples: $(STAMP) ## simulate data_samples again: the same bytes
 	$(BIN)/python data_samples/make.py
 
 runs: $(STAMP)   ## train the default run that the notebooks load
-	$(BIN)/python -m ivekit train ive epochs=150 --out data_samples/runs/ive
+	$(BIN)/python -m ivekit train ive --out data_samples/runs/ive
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
 	set -e; for study in recovery sweep figures; do $(BIN)/python evidence/$$study.py; done

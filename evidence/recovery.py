@@ -35,7 +35,7 @@ STUDY = [(seed, times) for times in (2, 4, 1) for seed in (0, 1, 2)]
 def study(seed: int, times: int, n_trials: int = 2048, **changed: float) -> dict[str, float]:
     """One run: a seed's world, the recipe at a multiple of the true sizes and with other settings, and what is read."""
     sizes = dict(shared=TRUE_SHARED * times, private=TRUE_PRIVATE * times)
-    settings = dict(data="world", n_trials=n_trials, seed=seed) | sizes | changed
+    settings = dict(data="world", n_trials=n_trials, seed=seed, epochs=30) | sizes | changed
     recipe = Recipe("ive", settings)
     world = ive.synth.audiovisual(n_trials, seed=seed)
     rows = parts(recipe.data())

@@ -17,14 +17,14 @@ TABLE = Path(__file__).with_suffix(".csv")
 SEED = 10
 CHANGES = [
     {},
-    {"film": 1.0},
     {"film": 0.05},
-    {"own": 1.0, "own_film": 1.0},
-    {"own_film": 0.0},
+    {"film": 0.003},
+    {"own": 0.2},
     {"agree": 0.0},
     {"agree": 1.5},
     {"beta": 0.5},
     {"beta": 2.0},
+    {"film": 1.0},
     {"epochs": 60},
 ]
 

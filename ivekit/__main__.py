@@ -70,14 +70,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-DEMO_EPOCHS = 150  # the recording is small: 134 training rows make as many steps as the recipe's 30 of a large one
-
-
 def _demo(said: argparse.Namespace) -> None:
     folder = Path("runs/demo")
     if (folder / "settings.json").exists():  # the demonstration is repeated, whatever became of the last one
         shutil.rmtree(folder)
-    _run(Recipe("ive", {"epochs": DEMO_EPOCHS}), folder)
+    _run(Recipe("ive"), folder)
 
 
 def _train(said: argparse.Namespace) -> None:

@@ -155,7 +155,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(finished):
 def test_the_demonstration_can_be_repeated(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     asked = []
-    monkeypatch.setattr(cli, "Recipe", lambda name, settings: asked.append(name) or Recipe(TINY, {"epochs": 1}))
+    monkeypatch.setattr(cli, "Recipe", lambda name: asked.append(name) or Recipe(TINY, {"epochs": 1}))
     cli.main(["demo"])
     cli.main(["demo"])
     assert asked == ["ive", "ive"] and capsys.readouterr().out.count("report: runs/demo/report.html") == 2
