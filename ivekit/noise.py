@@ -18,6 +18,8 @@ def share_of_batch(rows: Tensor, of: int) -> Iterator[None]:
 
     Every process seeds alike and draws alike, so a row's noise does not depend on how many processes there are.
 
+    >>> import torch
+    >>> from ivekit.noise import noise
     >>> _ = torch.manual_seed(0)
     >>> whole = noise(torch.randn, torch.zeros(4, 1))
     >>> _ = torch.manual_seed(0)
