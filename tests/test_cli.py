@@ -65,7 +65,7 @@ def test_training_says_the_held_out_scores_and_where_the_report_is(tmp_path, cap
 
 
 def test_a_killed_run_that_is_resumed_equals_one_that_was_not(finished, tmp_path):
-    line = [sys.executable, "-m", "ivekit", "train", TINY, "epochs=10", "pause=0.02", "--out", str(tmp_path / "cut")]
+    line = [sys.executable, "-m", "ivekit", "train", TINY, "epochs=10", "pause=0.1", "--out", str(tmp_path / "cut")]
     child = subprocess.Popen(line, env=os.environ | HERE, stderr=subprocess.DEVNULL)
     while not (tmp_path / "cut" / "checkpoint" / "state.safetensors").exists():
         assert child.poll() is None, "the run ended before it kept a state"

@@ -236,19 +236,16 @@ def test_a_run_leaves_its_folder_complete(finished):
     assert len(ive.Views.open(finished / "rows")) == 0
 
 
-def test_the_weights_are_those_of_the_best_epoch_on_validation_rows(finished):
-    model, recipe = load(finished, trust=True)
-    validation = parts(recipe.data())["validation"]
-    objective = recipe.objective(parts(recipe.data())["train"])
-    load_best(finished, model, objective)
-    kept = pd.read_csv(finished / "losses.csv")["validation"].dropna()
-    assert sum(evaluate(model, objective, validation).values()) == pytest.approx(kept.min(), rel=1e-6)
-
-
-def test_a_run_stops_when_validation_no_longer_falls(tmp_path):
-    run(Recipe(TINY, {"epochs": 50, "patience": 2, "lr": 0.3, "n": 40}), tmp_path / "run", disable=True)
-    kept = pd.read_csv(tmp_path / "run" / "losses.csv")["validation"].dropna().tolist()
-    assert len(kept) < 50 and kept.index(min(kept)) == len(kept) - 3
+def test_a_run_stops_when_validation_no_longer_falls_and_keeps_the_best_epoch(tmp_path):
+    model = run(Recipe(TINY, {"epochs": 50, "patience": 2, "lr": 0.3, "n": 40}), tmp_path, disable=True)
+    kept = pd.read_csv(tmp_path / "losses.csv")["validation"].dropna()
+    assert len(kept) < 50 and kept.argmin() == len(kept) - 3
+    loaded, recipe = load(tmp_path, trust=True)
+    rows = parts(recipe.data())
+    objective = recipe.objective(rows["train"])
+    load_best(tmp_path, loaded, objective)
+    for best in (model, loaded):
+        assert sum(evaluate(best, objective, rows["validation"]).values()) == pytest.approx(kept.min(), rel=1e-6)
 
 
 def test_a_run_is_loaded_without_its_data(finished, monkeypatch):

@@ -143,7 +143,7 @@ def killed(folder: str) -> None:
     """Trains slowly, keeping its state at every step, until somebody stops it."""
     for step in train(*pair(), rows(), **SETTINGS | {"scheduler": cosine}):
         step.state().save(folder)
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
@@ -152,7 +152,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     while not (tmp_path / "state.safetensors").exists():
         assert child.poll() is None, "the run ended before it kept a state"
         time.sleep(0.01)
-    time.sleep(float(torch.rand(())) * 0.6)
+    time.sleep(float(torch.rand(())) * 2)
     child.send_signal(signal.SIGKILL)
     child.wait()
     start = State.open(tmp_path)
@@ -164,6 +164,9 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert same(whole[0].state_dict(), resumed[0].state_dict())
 
 
+UNEVEN = dict(epochs=4, batch_size=7)  # of 36 rows: shares of 4 and 3, and of the last batch 1 and none
+
+
 def one_of_two(rank: int, folder: str) -> None:
     """A process of two that train together; keeps its losses and the weights it ends with."""
     torch.set_num_threads(1)
@@ -171,7 +174,7 @@ def one_of_two(rank: int, folder: str) -> None:
     model, objective = pair()
     with torch.no_grad():  # the processes need not begin alike: the first one's weights count
         next(model.parameters()).add_(rank)
-    steps = list(train(model, objective, rows(), **SETTINGS))
+    steps = list(train(model, objective, rows(36), **SETTINGS | UNEVEN))
     loss, nll = torch.stack([s.loss for s in steps]), torch.stack([s.terms["nll"] for s in steps])
     write_tensors(f"{folder}/{rank}.safetensors", {"loss": loss, "nll": nll} | model.state_dict())
     torch.distributed.destroy_process_group()
@@ -180,10 +183,10 @@ def one_of_two(rank: int, folder: str) -> None:
 def test_two_processes_train_as_one(tmp_path):
     torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
     model, objective = pair()
-    steps = list(train(model, objective, rows(), **SETTINGS))
+    steps = list(train(model, objective, rows(36), **SETTINGS | UNEVEN))
     alone = {"loss": torch.stack([s.loss for s in steps]), "nll": torch.stack([s.terms["nll"] for s in steps])}
     first, second = (read_tensors(tmp_path / f"{rank}.safetensors")[0] for rank in (0, 1))
-    assert len(alone["loss"]) == 20 and 37 % 12 == 1  # the second process has no row of the last batch
+    assert len(alone["loss"]) == 24
     assert same(first, second)
     for name, values in (alone | model.state_dict()).items():
         torch.testing.assert_close(first[name], values, rtol=1e-4, atol=1e-6)

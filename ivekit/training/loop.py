@@ -191,7 +191,8 @@ def _steps(run: _Run, both: nn.Module, data: Views) -> Iterator[Step]:
                 yield _step(run, both, data, rows)
     finally:  # also when it is interrupted or given up: the model is left fit for use
         run.both.eval()
-        run.optimizer.zero_grad(set_to_none=True)
+        for weight in run.both.parameters():
+            weight.grad = None
 
 
 def _step(run: _Run, both: nn.Module, data: Views, rows: Int[Tensor, "b"]) -> Step:
