@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -125,7 +127,8 @@ class _Stacked(Views):
 class MultimodalVAE(nn.Module):
     """Views explained by a latent vector that they share and, where wanted, one that each has to itself.
 
-    encoders : view -> tokens. Views named in `condition` are encoded, not decoded.
+    encoders : view -> tokens. Views named in `condition` are encoded, not decoded. One whose `forward` takes `mask`
+        (text, points: rows of any length) is given the view's own, (b, n), and returns `Tokens`.
     posterior : the tokens of all views -> q(z_shared | x).
     decoders : (z_shared and the view's own z side by side, tokens of the condition) -> p(x | z).
     private : for the views that have one, the tokens of that view -> q(z_view | x_view).
@@ -217,7 +220,21 @@ class Conditional(nn.Module):
 
 
 def _tokens(encoders: nn.ModuleDict, views: Views) -> dict[str, Tokens]:
-    return {name: Tokens.of(encode(views[name]), views.rows_present(name)) for name, encode in encoders.items()}
+    return {name: _encode(encoder, views, name) for name, encoder in encoders.items()}
+
+
+def _encode(encoder: nn.Module, views: Views, name: str) -> Tokens:
+    """The tokens of one view; an encoder of ragged rows takes their mask too, and says which tokens are there."""
+    if not _is_ragged(type(encoder)):
+        return Tokens.of(encoder(views[name]), views.rows_present(name))
+    x, mask = views[name], views.present[name]
+    here = mask if mask.ndim > 1 else repeat(mask, "b -> b n", n=x.shape[1])
+    return encoder(x, here)
+
+
+@cache
+def _is_ragged(encoder: type) -> bool:
+    return "mask" in inspect.signature(encoder.forward).parameters
 
 
 def _in_units(standardise: Standardise, name: str, p: Any) -> Any:

@@ -6,8 +6,10 @@ A class that is public and not in these tables makes `test_every_class_is_here` 
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import math
+import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -290,7 +292,7 @@ def public_classes(module: Any, only: type = object) -> set[str]:
         if inspect.isclass(thing)
         and issubclass(thing, only)
         and not name.startswith("_")
-        and thing.__module__ == module.__name__
+        and f"{thing.__module__}.".startswith(f"{module.__name__}.")
     }
 
 
@@ -304,7 +306,7 @@ def test_every_class_is_here():
     assert public_classes(ivekit.models, nn.Module) == in_table(MODELS)
     values = {"Objective"}  # the sum of terms is tested with each of them
     assert public_classes(ivekit.objectives) - values == in_table(TERMS, SCHEDULES)
-    files = (parts.blocks, parts.conditioning, parts.decoders, parts.encoders, parts.posteriors)
+    files = [importlib.import_module(f"{parts.__name__}.{file.name}") for file in pkgutil.iter_modules(parts.__path__)]
     in_files = set().union(*(public_classes(file, nn.Module) for file in files))
     assert in_files - {"Experts"} <= in_nn, "a public class of nn is not in its __all__"
 

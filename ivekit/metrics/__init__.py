@@ -1,0 +1,12 @@
+"""How well codes tell of known factors, and predictions of the truth: arrays in, numbers out.
+
+Nothing here knows torch or how a model is trained. Rows come first everywhere: ``codes`` are ``(n, k)``, one row a
+trial and one column a latent; ``factors`` are ``(n, f)``, an array or a data frame, whose column names errors then use.
+"""
+
+from .codes import active_units, block_readout, block_score, mig, readout, relation, scores
+from .errors import bootstrap, r2
+
+__all__ = [
+    "active_units", "block_readout", "block_score", "bootstrap", "mig", "r2", "readout", "relation", "scores",
+]  # fmt: skip

@@ -1,0 +1,14 @@
+"""Objectives: sums of named terms, each ``(out, views, step) -> (b,)``, one number a row.
+
+A term is any such function, or a module with parameters of its own. `step` is None in evaluation, and a schedule
+then answers with its end.
+"""
+
+from .agreement import Leak, SubsetKL, TotalCorrelation, log_densities
+from .schedules import Cyclical, Linear, Schedule
+from .terms import KL, NLL, Objective, balance
+
+__all__ = [
+    "KL", "NLL", "Cyclical", "Leak", "Linear", "Objective", "Schedule", "SubsetKL", "TotalCorrelation", "balance",
+    "log_densities",
+]  # fmt: skip
