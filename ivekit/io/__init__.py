@@ -6,7 +6,7 @@ and the trials, and a file that is cut short is an error.
 
 from .meg import read_meg
 from .physio import read_physio
-from .sampling import resample
+from ..signal.sampling import resample
 from .sets import read_hand_movement, read_resting, read_samples
 from .table import read_table
 from .trials import join

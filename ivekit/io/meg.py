@@ -21,7 +21,7 @@ from ..signal import Sensors
 from ..views import Views
 from .events import find_events
 from .fif import contents
-from .sampling import HALF, Number, fill, ratio, resample
+from ..signal.sampling import HALF, Number, fill, ratio, resample
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from einops import rearrange
 
 from ..signal import Sensors
 from ..views import Views
-from .sampling import Number, fill, resample
+from ..signal.sampling import Number, fill, resample
 from .table import read_frame
 
 

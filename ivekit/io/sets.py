@@ -15,7 +15,7 @@ from ..signal import Sensors
 from ..views import Views
 from .meg import read_meg
 from .physio import read_physio
-from .sampling import Number, resample
+from ..signal.sampling import Number, resample
 from .table import read_table
 from .trials import join
 from .video import read_video

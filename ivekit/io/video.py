@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 
 from ..views import Views
-from .sampling import Number
+from ..signal.sampling import Number
 
 logger = logging.getLogger(__name__)
 

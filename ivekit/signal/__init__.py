@@ -1,6 +1,8 @@
-"""Sensors and the numbers they give: where they are, grids, and standardisation fitted on training rows."""
+"""Sensors and the numbers they give: where they are, grids, filters, and standardisation fitted on training rows."""
 
+from .filters import band_pass, windows, z_score
+from .sampling import fill, resample
 from .sensors import Sensors
 from .standardise import Standardise, Whiten, ZScore
 
-__all__ = ["Sensors", "Standardise", "Whiten", "ZScore"]
+__all__ = ["Sensors", "Standardise", "Whiten", "ZScore", "band_pass", "fill", "resample", "windows", "z_score"]

@@ -48,11 +48,15 @@ def ratio(old: Number, new: Number) -> Fraction:
     return step if step else Fraction(1, round(new / old))
 
 
-def fill(x: Float[np.ndarray, "*b t"]) -> tuple[Float[np.ndarray, "*b t"], Bool[np.ndarray, "*b t"]]:
+def fill(x: Float[np.ndarray, "*b t"], limit: int = 0) -> tuple[Float[np.ndarray, "*b t"], Bool[np.ndarray, "*b t"]]:
     """A signal with a straight line over every gap of NaN, and where the gaps are. One that is all NaN becomes 0.
+
+    limit : samples. A gap no longer than this counts as recorded, since the line tells it well enough.
 
     >>> fill(np.array([1.0, np.nan, 3.0]))
     (array([1., 2., 3.]), array([False,  True, False]))
+    >>> fill(np.array([1.0, np.nan, 3.0, np.nan, np.nan]), limit=1)[1]
+    array([False, False, False,  True,  True])
     """
     holes = ~np.isfinite(x)
     if not holes.any():
@@ -61,4 +65,12 @@ def fill(x: Float[np.ndarray, "*b t"]) -> tuple[Float[np.ndarray, "*b t"], Bool[
     for i in np.ndindex(x.shape[:-1]):
         if holes[i].any() and not holes[i].all():
             x[i][holes[i]] = np.interp(np.flatnonzero(holes[i]), np.flatnonzero(~holes[i]), x[i][~holes[i]])
+            holes[i] &= _run_lengths(holes[i]) > limit
     return x, holes
+
+
+def _run_lengths(holes: Bool[np.ndarray, "t"]) -> Shaped[np.ndarray, "t"]:
+    """For each sample, how many of its like stand side by side with it."""
+    edges = np.flatnonzero(np.diff(holes)) + 1
+    lengths = np.diff(np.concatenate([[0], edges, [len(holes)]]))
+    return np.repeat(lengths, lengths)
