@@ -15,10 +15,17 @@ Rows = slice | int | np.integer | range | Tensor | np.ndarray | pd.Series | list
 
 
 class Loader:
-    """Iterates over batches of `Views`; a batch is one index operation a view. Set `epoch` for another order."""
+    """Iterates over batches of `Views`; a batch is one index operation a view. Set `epoch` for another order.
 
-    def __init__(self, views: Any, batch_size: int, shuffle: bool, sharded: bool, workers: int, seed: int):
+    groups : a number for each row; rows of one number stay together, in their order.
+    """
+
+    def __init__(
+        self, views: Any, batch_size: int, shuffle: bool, sharded: bool, workers: int, seed: int,
+        groups: Tensor | None = None,
+    ):  # fmt: skip
         self.views, self.batch_size, self.shuffle, self.workers, self.seed = views, batch_size, shuffle, workers, seed
+        self.groups = groups
         here = sharded and torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if here else 0
         self.world = torch.distributed.get_world_size() if here else 1
@@ -32,7 +39,10 @@ class Loader:
         if not self.shuffle:
             return list(torch.arange(len(self.views)).split(self.batch_size))
         order = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        return list(torch.randperm(len(self.views), generator=order).split(self.batch_size))
+        if self.groups is None:
+            return list(torch.randperm(len(self.views), generator=order).split(self.batch_size))
+        place = torch.randperm(int(self.groups.max()) + 1, generator=order)[self.groups]
+        return list(place.argsort(stable=True).split(self.batch_size))
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's part of a batch's rows."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from einops import repeat
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from .distributions import Standardised
+from .distributions import in_units
 from .nn import Tokens
 from .signal import Standardise
 from .views import Views
@@ -105,6 +106,11 @@ class _Stacked(Views):
     @property
     def tensors(self) -> dict[str, Tensor]:  # type: ignore[override]
         return {name: self[name] for name in self.once}
+
+    @property
+    def metadata(self):
+        frame = self.once.metadata
+        return frame if frame is None else frame.iloc[np.tile(np.arange(len(frame)), self.copies)]
 
     def __getitem__(self, key):
         if isinstance(key, str):
@@ -238,4 +244,4 @@ def _is_ragged(encoder: type) -> bool:
 
 
 def _in_units(standardise: Standardise, name: str, p: Any) -> Any:
-    return Standardised(p, standardise.transforms[name]) if name in standardise.transforms else p
+    return in_units(p, standardise.transforms[name]) if name in standardise.transforms else p

@@ -348,6 +348,7 @@ class Views:
         sharded: bool = False,
         workers: int = 0,
         seed: int = 0,
+        together: str | None = None,
     ) -> Loader:
         """Batches of rows, each a `Views`.
 
@@ -355,13 +356,24 @@ class Views:
         shuffle : a new order each epoch, the same for the same `seed` and ``loader.epoch``.
         sharded : each process of a distributed run takes its part of every batch.
         workers : processes that read ahead, for data on disk.
+        together : a column of the metadata, such as "trial": what is shuffled is its values, and the rows of one stay
+            side by side in their order; a batch may end within them.
 
         >>> [len(batch) for batch in Views({"a": torch.ones(5)}).loader(batch_size=2)]
         [2, 2, 1]
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        return Loader(self, batch_size, shuffle, sharded, workers, seed)
+        return Loader(self, batch_size, shuffle, sharded, workers, seed, self._groups(together))
+
+    def _groups(self, column: str | None) -> Tensor | None:
+        """A number for each value of a column of the metadata."""
+        if column is None:
+            return None
+        if self.metadata is None or column not in self.metadata:
+            there = [] if self.metadata is None else list(self.metadata)
+            raise ValueError(f"rows cannot be kept together by {column!r}: the metadata has {there}")
+        return torch.from_numpy(pd.factorize(self.metadata[column])[0])
 
 
 def _mask(name: str, x: Tensor, mask: Any) -> Tensor:

@@ -5,12 +5,14 @@ the rows are a batch stacked several times over (see `Plan`), x may be one copy 
 `torch.distributions` validates each call and is seven times slower on a film; these are its formulas alone.
 """
 
+from .autoregressive import Autoregressive
 from .beliefs import Delta, Mixture, kl_by_latent, product, standard_normal_like
+from .columns import Columns, LogNormal
 from .discrete import Bernoulli, Categorical
 from .normal import Laplace, Normal
-from .units import Standardised
+from .units import Standardised, in_units
 
 __all__ = [
-    "Bernoulli", "Categorical", "Delta", "Laplace", "Mixture", "Normal", "Standardised", "kl_by_latent", "product",
-    "standard_normal_like",
+    "Autoregressive", "Bernoulli", "Categorical", "Columns", "Delta", "Laplace", "LogNormal", "Mixture", "Normal",
+    "Standardised", "in_units", "kl_by_latent", "product", "standard_normal_like",
 ]  # fmt: skip

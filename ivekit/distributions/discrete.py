@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,10 @@ class Bernoulli(Distribution):
         self.logits = logits
         super().__init__(logits.shape[:1], logits.shape[1:], validate_args=False)
 
+    def in_units(self, transform: Any) -> Bernoulli:
+        """The same: yes and no have no unit."""
+        return self
+
     @property
     def mean(self) -> Tensor:
         return self.logits.sigmoid()
@@ -40,6 +45,10 @@ class Bernoulli(Distribution):
     @property
     def variance(self) -> Tensor:
         return self.mean * (1 - self.mean)
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.variance.sqrt()
 
     def log_prob(self, x: Shaped[Tensor, "r *event"], mask: Bool[Tensor, "b *any"] | None = None) -> Float[Tensor, "b"]:
         x, mask = clean(real(x), mask)
@@ -64,6 +73,10 @@ class Categorical(Distribution):
     def __init__(self, logits: Float[Tensor, "b *event classes"]):
         self.logits = logits
         super().__init__(logits.shape[:1], logits.shape[1:-1], validate_args=False)
+
+    def in_units(self, transform: Any) -> Categorical:
+        """The same: classes have no unit."""
+        return self
 
     @property
     def mean(self) -> Tensor:

@@ -56,3 +56,15 @@ class Standardised(Distribution):
             u, volume = self.transform(x), self.transform.log_det.mean() * self.event_shape.numel()
             volume = volume if mask is None else volume * mask
         return self.base.log_prob(u, mask) + volume
+
+
+def in_units(p: Any, transform: Any) -> Any:
+    """A likelihood in the data's own units: of standardised numbers, unless it knows of no other units.
+
+    Yes/no numbers, classes and text are what they are; a log-normal and a table's columns do it in their own way.
+
+    >>> from . import Bernoulli
+    >>> in_units(Bernoulli(torch.zeros(2, 1)), None)
+    Bernoulli(rows=2, event=(1,))
+    """
+    return p.in_units(transform) if hasattr(p, "in_units") else Standardised(p, transform)

@@ -5,10 +5,11 @@ then answers with its end.
 """
 
 from .agreement import Leak, SubsetKL, TotalCorrelation, log_densities
+from .dynamics import AR1
 from .schedules import Cyclical, Linear, Schedule
 from .terms import KL, NLL, Objective, balance
 
 __all__ = [
-    "KL", "NLL", "Cyclical", "Leak", "Linear", "Objective", "Schedule", "SubsetKL", "TotalCorrelation", "balance",
-    "log_densities",
+    "AR1", "KL", "NLL", "Cyclical", "Leak", "Linear", "Objective", "Schedule", "SubsetKL", "TotalCorrelation",
+    "balance", "log_densities",
 ]  # fmt: skip

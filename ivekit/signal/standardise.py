@@ -49,6 +49,13 @@ class ZScore(nn.Module):
         """A standard deviation of standardised numbers in the data's units."""
         return sd * self.scale
 
+    def part(self, columns: slice) -> ZScore:
+        """The same of some columns alone."""
+        one = ZScore()
+        for name, value in self.named_buffers():
+            one.register_buffer(name, value[columns])
+        return one
+
 
 class Whiten(nn.Module):
     """Sensors made uncorrelated and equally noisy: in space by the baseline's covariance, then in time.

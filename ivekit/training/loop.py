@@ -65,6 +65,7 @@ def train(
     clip: float | None = 1.0,
     augment: Callable[[Views], Views] = lambda views: views,
     plan: Any = None,
+    together: str | None = None,
     compile: bool = False,
     seed: int | None = None,
     start: State | None = None,
@@ -80,6 +81,7 @@ def train(
     augment : what the model sees of the rows; the objective scores them whole. What it draws is the same on all
         processes if it is drawn a batch, or a row by `ivekit.noise.noise`.
     plan : which subsets of the views are seen and scored, for a model that takes one.
+    together : a column of the metadata, such as "trial", whose rows stay side by side in a batch, in their order.
     seed : of noise and order; None draws one. start : a `State` to go on from; its seed holds.
 
     >>> x = torch.linspace(-1, 1, 64)[:, None]
@@ -97,7 +99,7 @@ def train(
     if not isinstance(optimizer, Optimizer):
         optimizer = (optimizer or (lambda weights: AdamW(weights, lr=lr, fused=True)))(weights)
     drawn: int = start.seed if start else agreed(int(torch.randint(2**62, ())), where) if seed is None else seed
-    loader = data.require_finite().loader(batch_size, shuffle=True, sharded=True, seed=drawn)
+    loader = data.require_finite().loader(batch_size, shuffle=True, sharded=True, seed=drawn, together=together)
     run = _Run(both, optimizer, loader, where, epochs * len(loader), drawn, clip, augment)
     run.scheduler = scheduler(optimizer, run.total) if scheduler else None
     if start:
