@@ -4,9 +4,9 @@ Nothing is lost in silence: what a reader leaves out it says through `logging` (
 and the trials, and a file that is cut short is an error.
 """
 
+from ..signal.sampling import resample
 from .meg import read_meg
 from .physio import read_physio
-from ..signal.sampling import resample
 from .sets import read_hand_movement, read_resting, read_samples
 from .table import read_table
 from .trials import join

@@ -18,10 +18,10 @@ from einops import repeat
 from jaxtyping import Bool, Float
 
 from ..signal import Sensors
+from ..signal.sampling import HALF, Number, fill, ratio, resample
 from ..views import Views
 from .events import find_events
 from .fif import contents
-from ..signal.sampling import HALF, Number, fill, ratio, resample
 
 logger = logging.getLogger(__name__)
 

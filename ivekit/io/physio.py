@@ -11,8 +11,8 @@ import torch
 from einops import rearrange
 
 from ..signal import Sensors
-from ..views import Views
 from ..signal.sampling import Number, fill, resample
+from ..views import Views
 from .table import read_frame
 
 

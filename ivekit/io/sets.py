@@ -12,10 +12,10 @@ import torch
 from torch.nn.functional import one_hot
 
 from ..signal import Sensors
+from ..signal.sampling import Number, resample
 from ..views import Views
 from .meg import read_meg
 from .physio import read_physio
-from ..signal.sampling import Number, resample
 from .table import read_table
 from .trials import join
 from .video import read_video

@@ -15,8 +15,8 @@ from av.error import FFmpegError
 from einops import rearrange
 from jaxtyping import Float, Int
 
-from ..views import Views
 from ..signal.sampling import Number
+from ..views import Views
 
 logger = logging.getLogger(__name__)
 
