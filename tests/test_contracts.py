@@ -25,6 +25,7 @@ import ivekit.objectives
 from ivekit import Cyclical, Linear, MultimodalVAE, Objective, Plan, Standardise, Views, Whiten, ZScore, plans
 from ivekit.models import Conditional
 from ivekit.nn import Tokens, mlp
+from ivekit.nn.diffusion import Epsilon
 from ivekit.objectives import KL, NLL, Leak, SubsetKL, TotalCorrelation
 
 B, D, K, C, T = 6, 16, 4, 5, 40
@@ -84,6 +85,13 @@ ENCODERS = {
     "ViViT": Encoder(lambda: parts.ViViT(FILM, (2, 4, 4), D), FILM, 12),
     "ResNet1d": Encoder(lambda: parts.ResNet1d(2, D), (2, T), 5),
     "GRUEncoder": Encoder(lambda: parts.GRUEncoder(C, D), (C, T), T),
+    "GRUEncoder, forward only": Encoder(lambda: parts.GRUEncoder(C, D, 2, directions=1), (C, T), T),
+    "LSTMEncoder": Encoder(lambda: parts.LSTMEncoder(C, D), (C, T), T),
+    "FactorisedViViT": Encoder(lambda: parts.FactorisedViViT(FILM, (2, 4, 4), D), FILM, 3),
+    "LFCNN": Encoder(lambda: parts.LFCNN(C, D), (C, T), T // 2),
+    "VARCNN": Encoder(lambda: parts.VARCNN(C, D), (C, T), T // 2),
+    "EEGNet": Encoder(lambda: parts.EEGNet(C, D), (C, T), 2),
+    "ShallowNet": Encoder(lambda: parts.ShallowNet(C, D), (C, T), 2),
     "Flat": Encoder(lambda: parts.Flat(parts.ResNet1d(2, D), 5, D), (2, T), 1),
 }
 ANY_LENGTH = {
@@ -92,8 +100,19 @@ ANY_LENGTH = {
     "GRUEncoder": lambda t: parts.GRUEncoder(C, D),
     "SensorBasis": lambda t: parts.SensorBasis(C, t, D),
     "SensorAttention": lambda t: parts.SensorAttention(C, t, D),
+    "LSTMEncoder": lambda t: parts.LSTMEncoder(C, D),
+    "LFCNN": lambda t: parts.LFCNN(C, D, dropout=0.0, pool=1),
+    "VARCNN": lambda t: parts.VARCNN(C, D, dropout=0.0, pool=1),
+    "EEGNet": lambda t: parts.EEGNet(C, D),
+    "ShallowNet": lambda t: parts.ShallowNet(C, D),
     "SensorGrid": grid,
     "Flat": lambda t: parts.Flat(parts.ResNet1d(C, D), math.ceil(t / 8), D),
+}
+DENOISERS = {  # noisy rows, times, z and context -> what they are asked
+    "MLPDenoiser": (lambda: parts.MLPDenoiser(K, (2, 9)), (2, 9)),
+    "TokenDenoiser": (lambda: parts.TokenDenoiser(K, (2, T), [parts.CrossAttention(D), parts.FiLM(D)], D, 4), (2, T)),
+    "ImageDenoiser": (lambda: parts.ImageDenoiser(K, (1, 9, 8), [parts.AdaIN(D)], D), (1, 9, 8)),
+    "ImageDenoiser, volumes": (lambda: parts.ImageDenoiser(K, (2, 4, 5, 6), [parts.FiLM(D)], D, 1), (2, 4, 5, 6)),
 }
 CONDITIONERS = {
     "CrossAttention": lambda: parts.CrossAttention(D),
@@ -108,6 +127,7 @@ POSTERIORS = {
     "Fused, Gated": lambda names=VIEWS: parts.Fused(names, parts.Gated(3, D), D, K),
     "Fused, AttentionPool": lambda names=VIEWS: parts.Fused(names, parts.AttentionPool(D), D, K),
     "Fused to a point": lambda names=VIEWS: parts.Fused(names, parts.Concat(3, D), D, K, point=True),
+    "Point to a point": lambda names=VIEWS: parts.Point(parts.ProductOfExperts(names, D, K)),
 }
 FUSIONS = {
     "Concat": lambda: parts.Concat(3, D),
@@ -121,6 +141,7 @@ NETS = {  # z and context -> a row
     "FilmField": (lambda: parts.FilmField(K, (2, 6, 8, 5), (3, 4, 9)), (2, 6, 8, 5)),
     "ResNet1dDecoder": (lambda: parts.ResNet1dDecoder(K, (2, T)), (2, T)),
     "ResNet1dDecoder, 37 samples": (lambda: parts.ResNet1dDecoder(K, (1, 37)), (1, 37)),
+    "ResNet1dDecoder, in steps": (lambda: parts.ResNet1dDecoder(K, (2, 13), depth=3, steps=2), (2, 13)),
     "OwnGradient": (lambda: parts.OwnGradient(parts.MLPDecoder(K, 9), shared=2), (9,)),
 }
 
@@ -144,6 +165,11 @@ DECODERS = {  # and a row of data
     ),
     "Laplace": (lambda: parts.Laplace(parts.ResNet1dDecoder(K, (2, T)), learned()), (2, T)),
     "Bernoulli": (lambda: parts.Bernoulli(parts.MLPDecoder(K, (1, 4, 4))), (1, 4, 4)),
+    "Diffusion": (lambda: parts.Diffusion(parts.MLPDenoiser(K, (2, 9), 32), (2, 9), steps=3), (2, 9)),
+    "Diffusion, samples' mean": (
+        lambda: parts.Diffusion(parts.MLPDenoiser(K, 9, 32), 9, Epsilon(), steps=3, eta=0.5, guidance=2, draws=4),
+        (9,),
+    ),
     "Categorical": (lambda: parts.Categorical(parts.MLPDecoder(K, 9)), ()),
     "Categorical, several a row": (lambda: parts.Categorical(parts.MLPDecoder(K, (3, 9))), (3,)),
 }
@@ -270,11 +296,17 @@ def modules() -> dict[str, Case]:
         cases[name] = Case(make, lambda m, b, here=here: m(noise(b, 3, D), here(b)), (D,))
     for name, (make, row) in NETS.items():
         cases[name] = Case(make, lambda m, b: m(codes(b)), row)
+    for name, (make, row) in DENOISERS.items():
+        run = lambda m, b, row=row: m(noise(b, *row, seed=7), torch.linspace(0, 1, 99)[:b], codes(b), tokens(b))  # noqa: E731
+        cases[name] = Case(make, run, row)
     for name, (make, row) in DECODERS.items():
         cases[name] = Case(make, lambda m, b, row=row: likelihood(b, row, m), (2,))
     cases["KnownScale"] = Case(lambda: parts.KnownScale(2, (3,)), lambda m, b: m(codes(b)), (3,))
     cases["Attention"] = Case(lambda: parts.Attention(D), lambda m, b: m(noise(b, 7, D)), (7, D))
     cases["TransformerBlock"] = Case(lambda: parts.TransformerBlock(D), lambda m, b: m(noise(b, 7, D)), (7, D))
+    cases["Summary"] = Case(lambda: parts.Summary(D), lambda m, b: m(noise(b, 7, D)), (1, D))
+    cases["LowPass"] = Case(lambda: parts.LowPass(T, 9, 18), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, 18))
+    cases["Jitter"] = Case(lambda: parts.Jitter(0.5, 0.1, 2), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, T))
     cases["ResBlock1d"] = Case(lambda: parts.ResBlock1d(3, 8, 2), lambda m, b: m(noise(b, 3, 9)), (8, 5))
     for name, make in MODELS.items():
         cases[name] = Case(make, outputs)
@@ -415,7 +447,7 @@ def test_time_may_be_of_any_length(name, t):
     assert (x.grad.abs().sum((0, 1)) > 0).all()  # to the last sample: none is cut off
 
 
-@pytest.mark.parametrize("name", ["SensorConv", "ResNet1d", "GRUEncoder"])
+@pytest.mark.parametrize("name", ["SensorConv", "ResNet1d", "GRUEncoder", "LFCNN", "EEGNet", "ShallowNet"])
 def test_one_encoder_takes_several_lengths(name):
     encoder = ANY_LENGTH[name](0)
     assert encoder(noise(2, C, 1)).shape[1] == 1

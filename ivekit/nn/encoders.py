@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from einops.layers.torch import Rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -227,65 +226,25 @@ class FrameConv(nn.Module):
         return self.out(rearrange(h, "b c h w -> b (c h w)"))[:, None]
 
 
-class ViViT(nn.Module):
-    """A film, or sensors on a grid: tubelets, then joint attention over space and time (Arnab et al., 2021, model 1).
-
-    >>> ViViT((1, 16, 32, 32), (4, 8, 8), 32)(torch.zeros(2, 1, 16, 32, 32)).shape
-    torch.Size([2, 64, 32])
-    """
-
-    def __init__(self, shape: Sequence[int], tubelet: tuple[int, int, int], dim: int, depth: int = 2, heads: int = 4):
-        super().__init__()
-        self.shape = tuple(shape)
-        c, *sizes = self.shape
-        if any(n % p for n, p in zip(sizes, tubelet)):
-            raise ValueError(f"tubelet {tubelet} does not divide time, height and width {tuple(sizes)}")
-        pt, ph, pw = tubelet
-        cut = Rearrange("b c (t pt) (h ph) (w pw) -> b (t h w) (c pt ph pw)", pt=pt, ph=ph, pw=pw)
-        self.embed = nn.Sequential(cut, nn.Linear(c * math.prod(tubelet), dim))
-        n = math.prod(n // p for n, p in zip(sizes, tubelet))
-        self.position = nn.Parameter(0.02 * torch.randn(n, dim))
-        self.blocks = nn.Sequential(*(TransformerBlock(dim, heads) for _ in range(depth)))
-
-    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
-        expect(x, self.shape, self)
-        return self.blocks(self.embed(x) + self.position)
-
-
 class ResNet1d(nn.Module):
-    """A physiological signal of any length: strided residual blocks, one token a remaining step.
+    """Physiological signals of any length: strided residual blocks, one token a remaining step.
+
+    depth : how often time is halved, so a row of t samples is ``ceil(t / 2^depth)`` tokens, in order.
+    least : the fewest channels of a block; they double up to `dim`.
 
     >>> ResNet1d(1, 32)(torch.zeros(2, 1, 250)).shape
     torch.Size([2, 32, 32])
     """
 
-    def __init__(self, n_chans: int, dim: int, depth: int = 3):
+    def __init__(self, n_chans: int, dim: int, depth: int = 3, least: int = 4):
         super().__init__()
-        widths = [n_chans, *(max(4, dim // 2 ** (depth - 1 - i)) for i in range(depth - 1)), dim]
+        widths = [n_chans, *(max(least, dim // 2 ** (depth - 1 - i)) for i in range(depth - 1)), dim]
         self.n_chans = n_chans
         self.blocks = nn.Sequential(*(ResBlock1d(a, b, stride=2) for a, b in zip(widths, widths[1:])))
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)
         return rearrange(self.blocks(x), "b d n -> b n d")
-
-
-class GRUEncoder(nn.Module):
-    """A sequence read in both directions: one token a time step (Cho et al., 2014).
-
-    >>> GRUEncoder(5, 32)(torch.zeros(2, 5, 20)).shape
-    torch.Size([2, 20, 32])
-    """
-
-    def __init__(self, n_chans: int, dim: int):
-        super().__init__()
-        if dim % 2:
-            raise ValueError(f"dim {dim} is odd, and each direction gives half of it")
-        self.n_chans, self.gru = n_chans, nn.GRU(n_chans, dim // 2, batch_first=True, bidirectional=True)
-
-    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b t d"]:
-        expect(x, (self.n_chans, None), self)
-        return self.gru(rearrange(x, "b c t -> b t c"))[0]
 
 
 class Flat(nn.Module):
