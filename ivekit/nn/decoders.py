@@ -218,21 +218,46 @@ class FilmField(nn.Module):
 
 
 class ResNet1dDecoder(nn.Module):
-    """A physiological signal of any length: upsampling residual blocks.
+    """Physiological signals of any length: upsampling residual blocks.
+
+    shape : (channels, samples) of a row. depth : how often the time axis is doubled.
+    steps : None takes the latents all together. A number takes them as that many steps in time, side by side as an
+        encoder of as many tokens leaves them (`Fused`, `Experts`): a moment is then told by the latents near it alone.
 
     >>> ResNet1dDecoder(8, (1, 250))(torch.zeros(2, 8)).shape
     torch.Size([2, 1, 250])
+    >>> ResNet1dDecoder(64, (1, 250), depth=3, steps=32)(torch.zeros(2, 64)).shape
+    torch.Size([2, 1, 250])
     """
 
-    def __init__(self, latent: int, shape: tuple[int, int], dim: int = 32, depth: int = 3):
+    def __init__(
+        self,
+        latent: int,
+        shape: tuple[int, int],
+        dim: int = 32,
+        depth: int = 3,
+        steps: int | None = None,
+        least: int = 4,
+    ):
         super().__init__()
-        self.shape, self.start, self.dim = tuple(shape), math.ceil(shape[1] / 2**depth), dim
-        widths = [max(4, dim // 2**i) for i in range(depth + 1)]
-        self.seed = nn.Linear(latent, dim * self.start)
+        self.shape, self.start, self.dim, self.steps = tuple(shape), math.ceil(shape[1] / 2**depth), dim, steps
+        widths = [max(least, dim // 2**i) for i in range(depth + 1)]
+        if steps is None:
+            self.seed: nn.Module = nn.Linear(latent, dim * self.start)
+        elif steps != self.start or latent % steps:
+            raise ValueError(
+                f"{shape[1]} samples halved {depth} times are {self.start} steps, which must be `steps` and divide the "
+                f"latents; got {steps} steps and {latent} latents"
+            )
+        else:
+            self.seed = nn.Conv1d(latent // steps, widths[0], 3, padding=1)
         blocks = ([nn.Upsample(scale_factor=2), ResBlock1d(a, b)] for a, b in zip(widths, widths[1:]))
         self.blocks = nn.Sequential(*(layer for block in blocks for layer in block))
         self.out = nn.Conv1d(widths[-1], shape[0], 7, padding=3)
 
     def forward(self, z: Float[Tensor, "b k"], context: Tokens | None = None) -> Float[Tensor, "b c t"]:
-        x = rearrange(self.seed(z), "b (d n) -> b d n", d=self.dim)
+        if self.steps is None:
+            x = rearrange(self.seed(z), "b (d n) -> b d n", d=self.dim)
+        else:
+            x = self.seed(rearrange(z, "b (n k) -> b k n", n=self.steps))
         return self.out(self.blocks(x))[..., : self.shape[1]]
