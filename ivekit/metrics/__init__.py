@@ -6,7 +6,9 @@ trial and one column a latent; ``factors`` are ``(n, f)``, an array or a data fr
 
 from .codes import active_units, block_readout, block_score, mig, readout, relation, scores
 from .errors import bootstrap, r2
+from .fields import calibration, coverage, relative_error
 
 __all__ = [
-    "active_units", "block_readout", "block_score", "bootstrap", "mig", "r2", "readout", "relation", "scores",
+    "active_units", "block_readout", "block_score", "bootstrap", "calibration", "coverage", "mig", "r2", "readout",
+    "relation", "relative_error", "scores",
 ]  # fmt: skip

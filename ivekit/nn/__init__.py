@@ -2,7 +2,7 @@
 
 from .blocks import Attention, ResBlock1d, Tokens, TransformerBlock, mlp
 from .columns import Columns, LogNormal
-from .conditioning import AdaIN, CrossAttention, FiLM
+from .conditioning import AdaIN, CrossAttention, FiLM, Queries
 from .decoders import (
     Bernoulli,
     Categorical,
@@ -30,6 +30,8 @@ from .encoders import (
     SensorConv,
     SensorGrid,
 )
+from .images import ConvDecoder, ResNet2d, ResNet3d
+from .points import CoordinateEncoder, FourierFeatures, GatedBlock, PointDecoder, PointEncoder, RowScale
 from .posteriors import (
     AttentionPool,
     Concat,
@@ -41,14 +43,19 @@ from .posteriors import (
     ProductOfExperts,
 )
 from .recurrent import GRUEncoder, LSTMEncoder, Summary
+from .sequences import ColumnEncoder, LSTMDecoder, SeriesTransformer, TokenDecoder
+from .text import Autoregressive, LanguageModel, TextEncoder, TextGRU
 from .vivit import FactorisedViViT, ViViT
 
 __all__ = [
-    "AdaIN", "Attention", "AttentionPool", "Bernoulli", "Categorical", "Columns", "Concat", "Conv3d",
-    "CrossAttention", "Diffusion", "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FrameConv", "Fused",
-    "GRUEncoder", "Gated", "Gaussian", "ImageDenoiser", "Jitter", "KnownScale", "LFCNN", "LSTMEncoder", "Laplace",
-    "LogNormal", "LowPass", "MLPDecoder", "MLPDenoiser", "MLPEncoder", "MixtureOfExperts", "MixtureOfProducts",
-    "MultiScale", "OwnGradient", "Point", "ProductOfExperts", "ResBlock1d", "ResNet1d", "ResNet1dDecoder", "SensorAttention",
-    "SensorBasis", "SensorConv", "SensorField", "SensorGrid", "ShallowNet", "Summary", "TokenDenoiser", "Tokens",
-    "TransformerBlock", "VARCNN", "ViViT", "mlp", "patterns", "responses",
+    "LFCNN", "VARCNN", "AdaIN", "Attention", "AttentionPool", "Autoregressive", "Bernoulli", "Categorical",
+    "ColumnEncoder", "Columns", "Concat", "Conv3d", "ConvDecoder", "CoordinateEncoder", "CrossAttention", "Diffusion",
+    "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures", "FrameConv", "Fused", "GRUEncoder",
+    "Gated", "GatedBlock", "Gaussian", "ImageDenoiser", "Jitter", "KnownScale", "LSTMDecoder", "LSTMEncoder",
+    "LanguageModel", "Laplace", "LogNormal", "LowPass", "MLPDecoder", "MLPDenoiser", "MLPEncoder", "MixtureOfExperts",
+    "MixtureOfProducts", "MultiScale", "OwnGradient", "Point", "PointDecoder", "PointEncoder", "ProductOfExperts",
+    "Queries", "ResBlock1d", "ResNet1d", "ResNet1dDecoder", "ResNet2d", "ResNet3d", "RowScale", "SensorAttention",
+    "SensorBasis", "SensorConv", "SensorField", "SensorGrid", "SeriesTransformer", "ShallowNet", "Summary",
+    "TextEncoder", "TextGRU", "TokenDecoder", "TokenDenoiser", "Tokens", "TransformerBlock", "ViViT", "mlp", "patterns",
+    "responses",
 ]  # fmt: skip

@@ -7,9 +7,12 @@ then answers with its end.
 from .agreement import Leak, SubsetKL, TotalCorrelation, log_densities
 from .dynamics import AR1
 from .schedules import Cyclical, Linear, Schedule
+from .spatial import L1, Bounds, InTraining, SpatialConsistency, neighbours
+from .spectral import Resolutions, Spectral, Uncertain, Waveform, WithPhase, amplitude, samples
 from .terms import KL, NLL, Objective, balance
 
 __all__ = [
-    "AR1", "KL", "NLL", "Cyclical", "Leak", "Linear", "Objective", "Schedule", "SubsetKL", "TotalCorrelation",
-    "balance", "log_densities",
+    "AR1", "KL", "L1", "NLL", "Bounds", "Cyclical", "InTraining", "Leak", "Linear", "Objective", "Resolutions",
+    "Schedule", "SpatialConsistency", "Spectral", "SubsetKL", "TotalCorrelation", "Uncertain", "Waveform", "WithPhase",
+    "amplitude", "balance", "log_densities", "neighbours", "samples",
 ]  # fmt: skip

@@ -1,8 +1,12 @@
 """Sensors and the numbers they give: where they are, grids, filters, and standardisation fitted on training rows."""
 
 from .filters import band_pass, windows, z_score
+from .points import PointScore, to_cartesian, to_spherical
 from .sampling import fill, resample
 from .sensors import Sensors
 from .standardise import Standardise, Whiten, ZScore
 
-__all__ = ["Sensors", "Standardise", "Whiten", "ZScore", "band_pass", "fill", "resample", "windows", "z_score"]
+__all__ = [
+    "PointScore", "Sensors", "Standardise", "Whiten", "ZScore", "band_pass", "fill", "resample", "to_cartesian",
+    "to_spherical", "windows", "z_score",
+]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from .experiment import audiovisual
 from .gaussian import LinearGaussian, linear_gaussian
+from .lipids import lipids
+from .pairs import Pairs, pairs
+from .tracking import tracking
 from .world import World
 
-__all__ = ["LinearGaussian", "World", "audiovisual", "linear_gaussian"]
+__all__ = ["LinearGaussian", "Pairs", "World", "audiovisual", "linear_gaussian", "lipids", "pairs", "tracking"]

@@ -23,6 +23,7 @@ class World:
     owners : factor -> the names of the views that it drives.
     topographies : factor -> its field at the sensors, in the MEG's units per unit of the factor at the course's peak.
     time_courses : factor -> its course, 1 at the peak. Both only for factors that have them.
+    clean : view -> what its rows would be without noise and without holes, where the simulator knows it.
 
     Raises
     ------
@@ -40,6 +41,7 @@ class World:
     owners: Mapping[str, frozenset[str]]
     topographies: Mapping[str, Float[np.ndarray, " c"]] = field(default_factory=dict)
     time_courses: Mapping[str, Float[np.ndarray, " t"]] = field(default_factory=dict)
+    clean: Mapping[str, Float[np.ndarray, "b ..."]] = field(default_factory=dict)
 
     def __post_init__(self):
         if len(self.factors) != len(self.views):

@@ -1,0 +1,81 @@
+"""Points in space: cartesian and spherical coordinates, and numbers at points standardised alike wherever they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Num
+from torch import Tensor, nn
+
+
+def to_spherical(xyz: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Cartesian coordinates as radius, polar angle (from +z, 0 to pi) and azimuth (from +x towards +y, -pi to pi).
+
+    The way back, `to_cartesian`, is exact to the rounding of the numbers, at the poles and at the origin too: the
+    polar angle is taken as ``atan2(sqrt(x^2 + y^2), z)``, which loses no digits where ``acos(z / r)`` does.
+
+    >>> to_spherical(np.array([[0.0, 0.0, 2.0], [0.0, 1.0, 0.0]])).round(3)
+    array([[2.   , 0.   , 0.   ],
+           [1.   , 1.571, 1.571]])
+    """
+    x, y, z = np.moveaxis(_triples(xyz), -1, 0)
+    across = np.hypot(x, y)
+    return np.stack([np.hypot(across, z), np.arctan2(across, z), np.arctan2(y, x)], -1)
+
+
+def to_cartesian(spherical: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Radius, polar angle and azimuth as cartesian coordinates: the inverse of `to_spherical`.
+
+    >>> to_cartesian(np.array([[2.0, np.pi / 2, 0.0]])).round(6) + 0.0
+    array([[2., 0., 0.]])
+    """
+    radius, polar, azimuth = np.moveaxis(_triples(spherical), -1, 0)
+    across = radius * np.sin(polar)
+    return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), radius * np.cos(polar)], -1)
+
+
+def _triples(x: Float[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b 3"]:
+    if x.shape[-1:] != (3,):
+        raise ValueError(f"coordinates are three numbers a point, (..., 3), got {x.shape}")
+    return x
+
+
+class PointScore(nn.Module):
+    """Mean 0 and standard deviation 1 over all points of the training rows, the same wherever a point lies.
+
+    Of values ``(b, n)`` there is one mean and one deviation; of points with several numbers, ``(b, n, f)``, one for
+    each number. A z-score point by point (`ZScore`) would have none for points that no training row holds: a field
+    that is asked anywhere must be in the same units everywhere.
+
+    >>> score = PointScore().fit(torch.tensor([[1.0, 3.0], [1.0, 3.0]]), torch.ones(2, dtype=torch.bool))
+    >>> score(torch.tensor([[3.0, 3.0, 1.0]])), score.inverse(torch.tensor([[0.0]]))  # at any number of points
+    (tensor([[ 1.,  1., -1.]]), tensor([[2.]]))
+    """
+
+    loc: Tensor
+    scale: Tensor
+    log_det: Tensor
+
+    def fit(self, x: Num[Tensor, "b n *f"], mask: Bool[Tensor, "b *any"]) -> PointScore:
+        """Takes the statistics of the training rows, of what was recorded in them."""
+        if x.ndim not in (2, 3):
+            raise ValueError(f"points are (rows, points) or (rows, points, numbers), got {tuple(x.shape)}")
+        here = mask if mask.ndim == x.ndim else mask.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x)
+        n, x64 = here.sum((0, 1)).clamp(min=1), x.double()
+        mean = torch.where(here, x64, 0).sum((0, 1)) / n
+        sd = (torch.where(here, x64 - mean, 0).square().sum((0, 1)) / n).sqrt()
+        sd = torch.where(sd > 1e-12 * mean.abs().clamp(min=1e-30), sd, 1.0)
+        for name, value in {"loc": mean, "scale": sd, "log_det": -sd.log()}.items():
+            self.register_buffer(name, value.to(x.dtype if x.is_floating_point() else torch.get_default_dtype()))
+        return self
+
+    def forward(self, x: Num[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        return (x - self.loc) / self.scale
+
+    def inverse(self, u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Back to the data's units."""
+        return u * self.scale + self.loc
+
+    def spread(self, sd: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """A standard deviation of standardised numbers in the data's units."""
+        return sd * self.scale
