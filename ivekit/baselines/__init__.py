@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 
-from ..distributions import Categorical
+from ..distributions import Autoregressive, Categorical
 from ..metrics import bootstrap
 from ..signal import Standardise
 from ..views import Views
@@ -30,6 +30,7 @@ from .linear import logistic, principal_components, reduced_rank
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]  # view -> metric -> who predicts -> score
 BATCH = 256  # rows that a model predicts at once
+FEW = 8  # labels a row that are told one by one; the bytes of a text are told by one regression
 
 
 def held_out(model: nn.Module, train: Views, test: Views, seed: int = 0, n_boot: int = 200) -> dict[str, dict]:
@@ -44,7 +45,8 @@ def held_out(model: nn.Module, train: Views, test: Views, seed: int = 0, n_boot:
     A score is the R2 of the likelihood's mean: 1 - (sum of squared errors) / (the same of the training mean), over all
     test rows, in the data's own units, each square divided by the variance of its channel or column over the training
     rows. So in a table of seconds and percents each column counts the same, and a loud sensor counts no more than a
-    quiet one. For class labels (a `Categorical` likelihood) it is the accuracy of the most probable class. The scores:
+    quiet one. For class labels (a `Categorical` likelihood) it is the accuracy of the most probable class, for a text
+    (an `Autoregressive` one) the part of its bytes that the model writes as they are. The scores:
 
     - model, and its interval: where it would lie in 95 % of cases if the test rows were drawn again (`n_boot` draws).
     - constant: the mean of the training rows, 0 by definition of R2; for labels the most frequent class.
@@ -75,7 +77,7 @@ def held_out(model: nn.Module, train: Views, test: Views, seed: int = 0, n_boot:
         out = model(zeros.to(_device(model)))
         numbers = _standardised(model, train), _standardised(model, test)
         for name, p in out.p.items():
-            ruler = _Ruler.of(train, name, isinstance(p, Categorical))
+            ruler = _Ruler.of(train, name, is_label(p))
             if not ruler.reference(test).sum() > 0:
                 continue
             scores[name] = {}
@@ -137,11 +139,11 @@ def _linear(
         guess = principal_components(y, y_new, latents, seed)
     else:
         x, x_new = _side_by_side(train, test, inputs)
-        if ruler.classes is not None:
+        if ruler.classes is not None and math.prod(shape[1:]) <= FEW:
             labels = rearrange(train[name], "b ... -> (...) b").long().numpy()
             guess = np.stack([logistic(x, one, x_new, seed) for one in labels], 1)
             return torch.from_numpy(guess).reshape(shape)
-        guess = reduced_rank(x, _flat(train, name, None), x_new, latents, seed)
+        guess = reduced_rank(x, _flat(train, name, ruler.classes), x_new, latents, seed)
     if ruler.classes is not None:
         return ruler.classes[torch.from_numpy(guess).reshape(*shape, -1).argmax(-1)]
     return _in_units(model, name, torch.from_numpy(guess).reshape(shape))
@@ -252,7 +254,7 @@ def _latents(z: Mapping[str, Tensor], name: str, metric: str) -> int:
 def _predict(model: nn.Module, views: Views, name: str) -> Shaped[Tensor, "b ..."]:
     """The likelihood's mean of each row, or its most probable labels."""
     each = (model(batch.to(_device(model))).p[name] for batch in views.loader(BATCH))
-    return torch.cat([(p.mode if isinstance(p, Categorical) else p.mean).cpu() for p in each])
+    return torch.cat([(p.mode if is_label(p) else p.mean).cpu() for p in each])
 
 
 def _zeros(model: nn.Module, views: Views) -> Views:
@@ -274,6 +276,11 @@ def _in_units(model: nn.Module, name: str, u: Shaped[Tensor, "..."]) -> Shaped[T
     """Standardised numbers of a view in the data's own units."""
     transforms: Any = _standardise(model).transforms
     return transforms[name].inverse(u.to(_device(model))).cpu() if name in transforms else u
+
+
+def is_label(p: Any) -> bool:
+    """Whether a likelihood is of classes, whose mode is right or wrong, and not of numbers that are near or far."""
+    return isinstance(p, Categorical | Autoregressive)
 
 
 def _device(model: nn.Module) -> torch.device:

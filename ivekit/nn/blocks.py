@@ -90,51 +90,56 @@ def cosines(n_times: int, n: int) -> Float[Tensor, "n t"]:
 class Attention(nn.Module):
     """Multi-head attention from `x` to a context, or within `x` (Vaswani et al., 2017).
 
+    causal : within `x`, nobody looks at what comes later. mask : of `x` itself, where some of it is not there.
     While `keep` is set, the weights of the last call are in `weights`, ``(b, heads, queries, keys)``.
     A row whose context is absent altogether takes nothing from it.
     """
 
-    def __init__(self, dim: int, heads: int = 4):
+    def __init__(self, dim: int, heads: int = 4, causal: bool = False):
         super().__init__()
         if dim % heads:
             raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
-        self.heads, self.keep, self.weights = heads, False, None
+        self.heads, self.causal, self.keep, self.weights = heads, causal, False, None
         self.norm, self.to_q, self.to_kv = nn.LayerNorm(dim), nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
         self.to_out = nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "b n d"], context: Tokens | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], context: Tokens | None = None, mask: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         x = self.norm(x)
         source = x if context is None else torch.where(context.mask[..., None], context.x, 0)
+        mask = mask if context is None else context.mask
         q = rearrange(self.to_q(x), "b n (h d) -> b h n d", h=self.heads)
         k, v = rearrange(self.to_kv(source), "b n (two h d) -> two b h n d", two=2, h=self.heads)
-        if context is None and not self.keep:
-            out = F.scaled_dot_product_attention(q, k, v)
+        if mask is None and not self.keep:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         else:
-            out = self._weigh(q, k, context) @ v
+            out = self._weigh(q, k, mask, self.causal and context is None) @ v
         return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
 
-    def _weigh(self, q: Tensor, k: Tensor, context: Tokens | None) -> Float[Tensor, "b h n m"]:
+    def _weigh(self, q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Float[Tensor, "b h n m"]:
         scores = q @ k.mT / q.shape[-1] ** 0.5
-        if context is not None:
-            here = rearrange(context.mask, "b n -> b 1 1 n")
-            scores = torch.where(here, scores, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1)
-        if context is not None:
-            weights = torch.where(here, weights, 0)
+        here = torch.ones(1, 1, *scores.shape[-2:], dtype=torch.bool, device=q.device)
+        here = here.tril() if causal else here
+        here = here if mask is None else here & rearrange(mask, "b n -> b 1 1 n")
+        weights = torch.where(here, torch.where(here, scores, torch.finfo(scores.dtype).min).softmax(-1), 0)
         self.weights = weights.detach() if self.keep else None
         return weights
 
 
 class TransformerBlock(nn.Module):
-    """Attention within `x`, then a two-layer network at each token, each added to what came in."""
+    """Attention within `x`, then a two-layer network at each token, each added to what came in.
 
-    def __init__(self, dim: int, heads: int = 4):
+    causal, mask : as of `Attention`.
+    """
+
+    def __init__(self, dim: int, heads: int = 4, causal: bool = False):
         super().__init__()
-        self.attend = Attention(dim, heads)
+        self.attend = Attention(dim, heads, causal)
         self.net = nn.Sequential(nn.LayerNorm(dim), *mlp(dim, 2 * dim, dim))
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        x = x + self.attend(x)
+    def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None) -> Float[Tensor, "b n d"]:
+        x = x + self.attend(x, mask=mask)
         return x + self.net(x)
 
 

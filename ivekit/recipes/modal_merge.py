@@ -1,0 +1,195 @@
+"""What one recording tells of another: any of image, series, text and table conditions any other."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+import ivekit as ive
+from ivekit import synth
+from ivekit.nn import (
+    AdaIN,
+    Autoregressive,
+    ColumnEncoder,
+    ConvDecoder,
+    CrossAttention,
+    Diffusion,
+    FiLM,
+    Gaussian,
+    GRUEncoder,
+    ImageDenoiser,
+    LanguageModel,
+    LSTMDecoder,
+    LSTMEncoder,
+    MLPDecoder,
+    MLPDenoiser,
+    MLPEncoder,
+    ResNet1d,
+    ResNet2d,
+    ResNet3d,
+    SeriesTransformer,
+    TextEncoder,
+    TextGRU,
+    TokenDecoder,
+    TokenDenoiser,
+)
+from ivekit.training import one_cycle
+
+CONDITIONERS = ("cross_attention", "film", "adain", "diffusion")
+# what each modality can be read and written by, the default first
+ENCODERS = {
+    "image": ("resnet",),
+    "series": ("transformer", "gru", "lstm", "resnet"),
+    "text": ("transformer", "gru"),
+    "table": ("columns", "mlp"),
+}
+DECODERS = {
+    "image": ("transformer", "convolution", "mlp"),
+    "series": ("transformer", "lstm", "mlp"),
+    "text": ("language_model",),
+    "table": ("transformer", "mlp"),
+}
+
+
+def data(
+    data: str = "pairs", source: str = "image", target: str = "series", n_rows: int = 2048, volume: bool = False,
+    noise: float = 0.1, seed: int = 0,
+) -> Any:  # fmt: skip
+    """The recordings.
+
+    data : pairs (simulated scenes, seen four ways), or a folder of saved rows
+    source : the view that is given: image, series, text or table; or several, as image+text
+    target : the view that is told; where it is also given, its second recording (the future of a series) is told
+    n_rows : of the simulated scenes
+    volume : whether the simulated images have a depth, too
+    noise : standard deviation of what is added to the simulated pixels and samples
+    """
+    if data != "pairs":
+        raise ValueError(f"data is pairs, or a folder of saved rows; got {data!r}")
+    views = synth.pairs(n_rows, seed, volume, noise).views
+    names = [*source.split("+"), _told(views, source, target)]
+    tensors, present = ({name: of[name] for name in names} for of in (views.tensors, views.present))
+    return ive.Views(tensors, present, about={name: views.about[name] for name in names if name in views.about})
+
+
+def model(
+    data: ive.Views, source: str = "image", target: str = "series", conditioner: str = "cross_attention",
+    encoder: str = "default", decoder: str = "default", dim: int = 32, depth: int = 2, heads: int = 4,
+    blocks: tuple[int, ...] = (1, 1), width: int = 16, bottleneck: bool = False,
+) -> ive.Conditional:  # fmt: skip
+    """Tokens of the given views, and a decoder that they condition.
+
+    conditioner : how they act: cross_attention, film or adain; or diffusion, a denoiser with cross-attention
+    encoder : default, or one that the given views can be read by: resnet, transformer, gru, lstm, columns, mlp
+    decoder : default, or one that the told view can be written by: transformer, lstm, convolution, mlp
+    dim : width of a token
+    depth : conditioners one after another, and blocks of the encoders that have attention
+    heads : of every attention
+    blocks : residual blocks a stage of an image's encoder: (2, 2, 2, 2) in a ResNet-18, (3, 4, 6, 3) in a ResNet-50
+    width : channels of its first stage, 64 in both
+    bottleneck : whether its blocks are those of a ResNet-50
+    """
+    told = _told(data, source, target)
+    resnet = dict(blocks=tuple(blocks), width=width, bottleneck=bottleneck)
+    names = source.split("+")
+    numbers = [name for name in dict.fromkeys([*names, told]) if data[name].is_floating_point()]
+    return ive.Conditional(
+        {name: _encoder(data[name], encoder, dim, depth, heads, resnet) for name in names},
+        {told: _decoder(data[told], conditioner, decoder, dim, depth, heads)},
+        standardise=ive.Standardise.fit(data, **{name: ive.ZScore() for name in numbers}),
+    )
+
+
+def objective(data: ive.Views, target: str = "series", source: str = "image") -> ive.Objective:
+    """Minus the log-likelihood of what is told, each of its numbers or bytes counting one."""
+    told = _told(data, source, target)
+    return ive.Objective(nll=ive.NLL({told: 1 / data[told].shape[1:].numel()}))
+
+
+def training(epochs: int = 30, batch_size: int = 64, lr: float = 3e-3, clip: float = 1.0) -> dict[str, Any]:
+    """How it is trained.
+
+    clip : largest norm of the gradient
+    """
+    scheduler = partial(one_cycle, warmup=0.15)
+    return dict(scheduler=scheduler, epochs=epochs, batch_size=batch_size, lr=lr, clip=clip)
+
+
+def modality(x: torch.Tensor) -> str:
+    """What a view is, by its rows: image, series, text or table."""
+    if not x.is_floating_point() and x.ndim == 2:
+        return "text"
+    if x.ndim not in (2, 3, 4, 5):
+        raise ValueError(f"a row of shape {tuple(x.shape[1:])} is no image, series, text or table")
+    return {2: "table", 3: "series"}.get(x.ndim, "image")
+
+
+def _told(data: ive.Views, source: str, target: str) -> str:
+    """The name of the view that is told; of one that is also given, the second recording."""
+    told = f"{target}_later" if target in source.split("+") else target
+    for name in (*source.split("+"), told):
+        if name not in data:
+            raise ValueError(f"no view {name!r} for source={source}, target={target}; there are {list(data)}")
+    return told
+
+
+def _choose(kind: str, x: torch.Tensor, table: dict[str, tuple[str, ...]], name: str) -> str:
+    known = table[modality(x)]
+    if name not in ("default", *known):
+        raise ValueError(f"{kind} of {modality(x)} is one of default, {', '.join(known)}; got {name!r}")
+    return known[0] if name == "default" else name
+
+
+def _encoder(x: torch.Tensor, name: str, dim: int, depth: int, heads: int, resnet: dict) -> nn.Module:
+    shape, what = tuple(x.shape[1:]), modality(x)
+    made = {
+        "image": {"resnet": lambda: (ResNet2d if len(shape) == 3 else ResNet3d)(shape, dim, **resnet)},
+        "series": {
+            "transformer": lambda: SeriesTransformer(shape[0], dim, depth=depth, heads=heads),
+            "gru": lambda: GRUEncoder(shape[0], dim),
+            "lstm": lambda: LSTMEncoder(shape[0], dim),
+            "resnet": lambda: ResNet1d(shape[0], dim, depth=2),
+        },
+        "text": {"transformer": lambda: TextEncoder(dim, depth, heads), "gru": lambda: TextGRU(dim)},
+        "table": {"columns": lambda: ColumnEncoder(shape[0], dim), "mlp": lambda: MLPEncoder(shape[0], dim)},
+    }
+    return made[what][_choose("encoder", x, ENCODERS, name)]()
+
+
+def _decoder(x: torch.Tensor, conditioner: str, name: str, dim: int, depth: int, heads: int) -> nn.Module:
+    if conditioner not in CONDITIONERS:
+        raise ValueError(f"conditioner is one of {', '.join(CONDITIONERS)}; got {conditioner!r}")
+    shape, what, chosen = tuple(x.shape[1:]), modality(x), _choose("decoder", x, DECODERS, name)
+    acts = [_conditioner(conditioner, dim, heads, causal=what == "text") for _ in range(depth)]
+    if conditioner == "diffusion":
+        return Diffusion(_denoiser(x, acts, dim, heads), shape)
+    if what == "text":
+        return Autoregressive(LanguageModel(0, shape[0], acts, dim, heads))
+    nets = {
+        "transformer": lambda: TokenDecoder(0, shape, acts, dim, 1 if what == "table" else 4, heads),
+        "lstm": lambda: LSTMDecoder(0, (shape[0], shape[1]), acts, dim, 4, heads),
+        "convolution": lambda: ConvDecoder(0, shape, acts, dim, 2, heads),
+        "mlp": lambda: MLPDecoder(dim, shape),
+    }
+    return Gaussian(nets[chosen](), nn.Parameter(torch.zeros(())))
+
+
+def _conditioner(name: str, dim: int, heads: int, causal: bool) -> nn.Module:
+    if name in ("film", "adain"):
+        return FiLM(dim) if name == "film" else AdaIN(dim, causal)
+    return CrossAttention(dim, heads)
+
+
+def _denoiser(x: torch.Tensor, acts: list[nn.Module], dim: int, heads: int) -> nn.Module:
+    shape, what = tuple(x.shape[1:]), modality(x)
+    if what == "text":
+        raise ValueError("bytes are no numbers to add noise to: a text is told by cross_attention, film or adain")
+    if what == "table":
+        return MLPDenoiser(dim, shape)
+    if what == "series":
+        return TokenDenoiser(dim, shape, acts, dim, patch=math.gcd(4, shape[1]), heads=heads)
+    return ImageDenoiser(dim, shape, acts, dim, heads=heads)
