@@ -4,7 +4,8 @@ from .experiment import audiovisual
 from .gaussian import LinearGaussian, linear_gaussian
 from .lipids import lipids
 from .pairs import Pairs, pairs
+from .states import states
 from .tracking import tracking
 from .world import World
 
-__all__ = ["LinearGaussian", "Pairs", "World", "audiovisual", "linear_gaussian", "lipids", "pairs", "tracking"]
+__all__ = ["LinearGaussian", "Pairs", "World", "audiovisual", "linear_gaussian", "lipids", "pairs", "states", "tracking"]
