@@ -26,7 +26,7 @@ from ivekit import Cyclical, Linear, MultimodalVAE, Objective, Plan, Standardise
 from ivekit.models import Conditional
 from ivekit.nn import Tokens, mlp
 from ivekit.nn.diffusion import Epsilon
-from ivekit.objectives import KL, NLL, Leak, SubsetKL, TotalCorrelation
+from ivekit.objectives import KL, NLL, Leak, Spectral, SubsetKL, TotalCorrelation, Uncertain, Waveform
 
 B, D, K, C, T = 6, 16, 4, 5, 40
 VIEWS = ("a", "b", "c")
@@ -111,6 +111,8 @@ ANY_LENGTH = {
 DENOISERS = {  # noisy rows, times, z and context -> what they are asked
     "MLPDenoiser": (lambda: parts.MLPDenoiser(K, (2, 9)), (2, 9)),
     "TokenDenoiser": (lambda: parts.TokenDenoiser(K, (2, T), [parts.CrossAttention(D), parts.FiLM(D)], D, 4), (2, T)),
+    "TokenDenoiser, a table": (lambda: parts.TokenDenoiser(0, (7,), [parts.CrossAttention(D)], D, 2), (7,)),
+    "TokenDenoiser, an image": (lambda: parts.TokenDenoiser(K, (2, 6, 5), [parts.AdaIN(D)], D, 2), (2, 6, 5)),
     "ImageDenoiser": (lambda: parts.ImageDenoiser(K, (1, 9, 8), [parts.AdaIN(D)], D), (1, 9, 8)),
     "ImageDenoiser, volumes": (lambda: parts.ImageDenoiser(K, (2, 4, 5, 6), [parts.FiLM(D)], D, 1), (2, 4, 5, 6)),
 }
@@ -261,6 +263,9 @@ TERMS = {
     "SubsetKL": lambda: SubsetKL(subsets=4, to=(1, 2, 3)),
     "TotalCorrelation": lambda: TotalCorrelation(100),
     "Leak": lambda: Leak(),
+    "Waveform": lambda: Waveform(recordings(20)),
+    "Spectral": lambda: Spectral(recordings(20), 0.2),
+    "Uncertain": lambda: Uncertain(NLL()),
 }
 SCHEDULES = {"Linear": Linear(0.1, 2.0, 10), "Cyclical": Cyclical(0.1, 2.0, 10)}
 
@@ -336,7 +341,7 @@ def test_every_class_is_here():
     in_nn = {name for name in parts.__all__ if inspect.isclass(getattr(parts, name))}
     assert in_nn - {"Tokens"} == in_table(CASES) - in_table(MODELS)
     assert public_classes(ivekit.models, nn.Module) == in_table(MODELS)
-    values = {"Objective"}  # the sum of terms is tested with each of them
+    values = {"Objective", "Resolutions", "WithPhase"}  # the sum of terms is tested with each of them
     assert public_classes(ivekit.objectives) - values == in_table(TERMS, SCHEDULES)
     files = [importlib.import_module(f"{parts.__name__}.{file.name}") for file in pkgutil.iter_modules(parts.__path__)]
     in_files = set().union(*(public_classes(file, nn.Module) for file in files))
