@@ -4,8 +4,20 @@ from .experiment import audiovisual
 from .gaussian import LinearGaussian, linear_gaussian
 from .lipids import lipids
 from .pairs import Pairs, pairs
+from .physio import physiology
 from .states import states
 from .tracking import tracking
 from .world import World
 
-__all__ = ["LinearGaussian", "Pairs", "World", "audiovisual", "linear_gaussian", "lipids", "pairs", "states", "tracking"]
+__all__ = [
+    "LinearGaussian",
+    "Pairs",
+    "World",
+    "audiovisual",
+    "linear_gaussian",
+    "lipids",
+    "pairs",
+    "physiology",
+    "states",
+    "tracking",
+]
