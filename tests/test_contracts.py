@@ -93,6 +93,16 @@ ENCODERS = {
     "EEGNet": Encoder(lambda: parts.EEGNet(C, D), (C, T), 2),
     "ShallowNet": Encoder(lambda: parts.ShallowNet(C, D), (C, T), 2),
     "Flat": Encoder(lambda: parts.Flat(parts.ResNet1d(2, D), 5, D), (2, T), 1),
+    "ResNet2d": Encoder(lambda: parts.ResNet2d((2, 9, 8), D, (1, 1), 4), (2, 9, 8), 6),
+    "ResNet2d, bottleneck": Encoder(lambda: parts.ResNet2d((1, 8, 8), D, (2, 1), 4, 1, True), (1, 8, 8), 16),
+    "ResNet3d": Encoder(lambda: parts.ResNet3d((1, 4, 6, 8), D, (1, 1), 4), (1, 4, 6, 8), 4),
+    "SeriesTransformer": Encoder(lambda: parts.SeriesTransformer(C, D), (C, T), T // 4),
+    "SeriesTransformer, no attention": Encoder(lambda: parts.SeriesTransformer(C, D, 3, depth=0), (C, T), 14),
+    "ColumnEncoder": Encoder(lambda: parts.ColumnEncoder(7, D), (7,), 7),
+}
+TEXTS = {
+    "TextEncoder": lambda: parts.TextEncoder(D),
+    "TextGRU": lambda: parts.TextGRU(D),
 }
 ANY_LENGTH = {
     "SensorConv": lambda t: parts.SensorConv(C, D),
@@ -105,6 +115,7 @@ ANY_LENGTH = {
     "VARCNN": lambda t: parts.VARCNN(C, D, dropout=0.0, pool=1),
     "EEGNet": lambda t: parts.EEGNet(C, D),
     "ShallowNet": lambda t: parts.ShallowNet(C, D),
+    "SeriesTransformer": lambda t: parts.SeriesTransformer(C, D),
     "SensorGrid": grid,
     "Flat": lambda t: parts.Flat(parts.ResNet1d(C, D), math.ceil(t / 8), D),
 }
@@ -145,6 +156,13 @@ NETS = {  # z and context -> a row
     "ResNet1dDecoder, 37 samples": (lambda: parts.ResNet1dDecoder(K, (1, 37)), (1, 37)),
     "ResNet1dDecoder, in steps": (lambda: parts.ResNet1dDecoder(K, (2, 13), depth=3, steps=2), (2, 13)),
     "OwnGradient": (lambda: parts.OwnGradient(parts.MLPDecoder(K, 9), shared=2), (9,)),
+    "TokenDecoder": (lambda: parts.TokenDecoder(K, (2, 30), [parts.CrossAttention(D), parts.FiLM(D)], D), (2, 30)),
+    "TokenDecoder, a table": (lambda: parts.TokenDecoder(K, (7,), [parts.AdaIN(D)], D, 1), (7,)),
+    "TokenDecoder, a picture": (lambda: parts.TokenDecoder(0, (2, 6, 5), [parts.FiLM(D)], D), (2, 6, 5)),
+    "TokenDecoder, a volume": (lambda: parts.TokenDecoder(K, (1, 4, 4, 3), [parts.FiLM(D)], D, 2), (1, 4, 4, 3)),
+    "LSTMDecoder": (lambda: parts.LSTMDecoder(K, (2, 30), [parts.CrossAttention(D)], D), (2, 30)),
+    "ConvDecoder": (lambda: parts.ConvDecoder(K, (2, 9, 6), [parts.CrossAttention(D)], D), (2, 9, 6)),
+    "ConvDecoder, a volume": (lambda: parts.ConvDecoder(0, (1, 4, 5, 6), [parts.AdaIN(D)], D, 1), (1, 4, 5, 6)),
 }
 
 
@@ -174,7 +192,13 @@ DECODERS = {  # and a row of data
     ),
     "Categorical": (lambda: parts.Categorical(parts.MLPDecoder(K, 9)), ()),
     "Categorical, several a row": (lambda: parts.Categorical(parts.MLPDecoder(K, (3, 9))), (3,)),
+    "Autoregressive": (lambda: parts.Autoregressive(parts.LanguageModel(K, 5, [], D)), (5,)),
 }
+
+
+def written(b: int) -> torch.Tensor:
+    """Which of nine bytes are there: at least four of them."""
+    return torch.arange(9) < 4 + torch.arange(b)[:, None] % 6
 
 
 def codes(b: int) -> torch.Tensor:
@@ -265,6 +289,7 @@ TERMS = {
     "Leak": lambda: Leak(),
     "Waveform": lambda: Waveform(recordings(20)),
     "Spectral": lambda: Spectral(recordings(20), 0.2),
+    "ByClass": lambda: ByClass(NLL(), "label", range(1, 10)),
     "Uncertain": lambda: Uncertain(NLL()),
 }
 SCHEDULES = {"Linear": Linear(0.1, 2.0, 10), "Cyclical": Cyclical(0.1, 2.0, 10)}
@@ -272,7 +297,7 @@ SCHEDULES = {"Linear": Linear(0.1, 2.0, 10), "Cyclical": Cyclical(0.1, 2.0, 10)}
 
 def likelihood(b: int, row: tuple[int, ...], decoder: nn.Module) -> torch.Tensor:
     p = decoder(codes(b))
-    x = labels(b, *row) if "Categorical" in type(decoder).__name__ else noise(b, *row, seed=6)
+    x = labels(b, *row) if isinstance(decoder, parts.Categorical | parts.Autoregressive) else noise(b, *row, seed=6)
     return torch.stack(
         [p.log_prob(x.sigmoid() if type(decoder) is parts.Bernoulli else x), p.mean.flatten(1).sum(1)], 1
     )
@@ -300,7 +325,9 @@ def modules() -> dict[str, Case]:
         here = lambda b: torch.arange(3 * b).reshape(b, 3) % 5 > 0  # noqa: E731
         cases[name] = Case(make, lambda m, b, here=here: m(noise(b, 3, D), here(b)), (D,))
     for name, (make, row) in NETS.items():
-        cases[name] = Case(make, lambda m, b: m(codes(b)), row)
+        cases[name] = Case(make, lambda m, b: m(codes(b), tokens(b)), row)
+    for name, make in TEXTS.items():
+        cases[name] = Case(make, lambda m, b: m(labels(b, 9), written(b)).x, (9, D))
     for name, (make, row) in DENOISERS.items():
         run = lambda m, b, row=row: m(noise(b, *row, seed=7), torch.linspace(0, 1, 99)[:b], codes(b), tokens(b))  # noqa: E731
         cases[name] = Case(make, run, row)
@@ -309,9 +336,19 @@ def modules() -> dict[str, Case]:
     cases["KnownScale"] = Case(lambda: parts.KnownScale(2, (3,)), lambda m, b: m(codes(b)), (3,))
     cases["Attention"] = Case(lambda: parts.Attention(D), lambda m, b: m(noise(b, 7, D)), (7, D))
     cases["TransformerBlock"] = Case(lambda: parts.TransformerBlock(D), lambda m, b: m(noise(b, 7, D)), (7, D))
+    heads = lambda: [nn.Linear(D, 9) for _ in range(3)]  # noqa: E731
+    votes = lambda m, b: likelihood_of(m(codes(b), tokens(b)), labels(b))  # noqa: E731
+    cases["Committee"] = Case(lambda: parts.Committee(heads()), votes, (10,))
+    pair = lambda: parts.SideBySide([parts.LFCNN(C, D, pool=8), parts.SensorBasis(C, T, D)])  # noqa: E731
+    cases["SideBySide"] = Case(pair, lambda m, b: m(noise(b, C, T)), (6, D))
     cases["Summary"] = Case(lambda: parts.Summary(D), lambda m, b: m(noise(b, 7, D)), (1, D))
     cases["LowPass"] = Case(lambda: parts.LowPass(T, 9, 18), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, 18))
     cases["Jitter"] = Case(lambda: parts.Jitter(0.5, 0.1, 2), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, T))
+    queries = lambda: parts.Queries(7, D, [parts.CrossAttention(D), parts.FiLM(D)], K)  # noqa: E731
+    cases["Queries"] = Case(queries, lambda m, b: m(codes(b), tokens(b)), (7, D))
+    cases["AdaIN, causal"] = Case(lambda: parts.AdaIN(D, True), lambda m, b: m(noise(b, 7, D), tokens(b)), (7, D))
+    conditioned = lambda: parts.LanguageModel(0, 9, [parts.FiLM(D), parts.CrossAttention(D)], D)  # noqa: E731
+    cases["LanguageModel"] = Case(conditioned, lambda m, b: m(labels(b, 9), codes(b), tokens(b)), (9, 256))
     cases["ResBlock1d"] = Case(lambda: parts.ResBlock1d(3, 8, 2), lambda m, b: m(noise(b, 3, 9)), (8, 5))
     for name, make in MODELS.items():
         cases[name] = Case(make, outputs)
@@ -651,7 +688,8 @@ def test_a_decoder_tells_a_distribution_of_a_row(name):
     torch.manual_seed(0)
     p = make()(codes(B), tokens(B))
     assert p.sample().shape == p.mode.shape == (B, *row) and p.sample((2,)).shape == (2, B, *row)
-    assert p.mean.shape == (B, *row, 9) if name.startswith("Categorical") else p.mean.shape == (B, *row)
+    classes = {"Categorical": (9,), "Autoregressive": (256,)}.get(name.split(",")[0], ())
+    assert p.mean.shape == (B, *row, *classes)
     if name.startswith("Categorical"):
         torch.testing.assert_close(p.mean.sum(-1), torch.ones(B, *row))
     assert f"rows={B}" in repr(p) and tuple(p.event_shape) == row
