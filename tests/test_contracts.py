@@ -26,7 +26,7 @@ from ivekit import Cyclical, Linear, MultimodalVAE, Objective, Plan, Standardise
 from ivekit.models import Conditional
 from ivekit.nn import Tokens, mlp
 from ivekit.nn.diffusion import Epsilon
-from ivekit.objectives import KL, NLL, Leak, Spectral, SubsetKL, TotalCorrelation, Uncertain, Waveform
+from ivekit.objectives import KL, NLL, ByClass, Leak, Spectral, SubsetKL, TotalCorrelation, Uncertain, Waveform
 
 B, D, K, C, T = 6, 16, 4, 5, 40
 VIEWS = ("a", "b", "c")
@@ -190,6 +190,14 @@ DECODERS = {  # and a row of data
         lambda: parts.Diffusion(parts.MLPDenoiser(K, 9, 32), 9, Epsilon(), steps=3, eta=0.5, guidance=2, draws=4),
         (9,),
     ),
+    "LogNormal": (lambda: parts.LogNormal(parts.MLPDecoder(K, 9), learned(), shift=-9.0), (9,)),
+    "Columns": (
+        lambda: parts.Columns(
+            rt=parts.LogNormal(parts.MLPDecoder(K, 1), parts.KnownScale(2, (1,)), shift=-9.0),
+            rest=parts.Gaussian(parts.MLPDecoder(K, 3)),
+        ),
+        (4,),
+    ),
     "Categorical": (lambda: parts.Categorical(parts.MLPDecoder(K, 9)), ()),
     "Categorical, several a row": (lambda: parts.Categorical(parts.MLPDecoder(K, (3, 9))), (3,)),
     "Autoregressive": (lambda: parts.Autoregressive(parts.LanguageModel(K, 5, [], D)), (5,)),
@@ -287,9 +295,10 @@ TERMS = {
     "SubsetKL": lambda: SubsetKL(subsets=4, to=(1, 2, 3)),
     "TotalCorrelation": lambda: TotalCorrelation(100),
     "Leak": lambda: Leak(),
+    "AR1": lambda: AR1(0.5, Linear(0.0, 1.0, 10), {"shared": 1.4}),
     "Waveform": lambda: Waveform(recordings(20)),
     "Spectral": lambda: Spectral(recordings(20), 0.2),
-    "ByClass": lambda: ByClass(NLL(), "label", range(1, 10)),
+    "ByClass": lambda: ByClass(NLL(), "label", [1.0 + i for i in range(9)]),
     "Uncertain": lambda: Uncertain(NLL()),
 }
 SCHEDULES = {"Linear": Linear(0.1, 2.0, 10), "Cyclical": Cyclical(0.1, 2.0, 10)}
@@ -337,7 +346,11 @@ def modules() -> dict[str, Case]:
     cases["Attention"] = Case(lambda: parts.Attention(D), lambda m, b: m(noise(b, 7, D)), (7, D))
     cases["TransformerBlock"] = Case(lambda: parts.TransformerBlock(D), lambda m, b: m(noise(b, 7, D)), (7, D))
     heads = lambda: [nn.Linear(D, 9) for _ in range(3)]  # noqa: E731
-    votes = lambda m, b: likelihood_of(m(codes(b), tokens(b)), labels(b))  # noqa: E731
+
+    def votes(m, b):
+        p = m(codes(b), tokens(b))
+        return torch.cat([p.log_prob(labels(b))[:, None], p.mean], 1)
+
     cases["Committee"] = Case(lambda: parts.Committee(heads()), votes, (10,))
     pair = lambda: parts.SideBySide([parts.LFCNN(C, D, pool=8), parts.SensorBasis(C, T, D)])  # noqa: E731
     cases["SideBySide"] = Case(pair, lambda m, b: m(noise(b, C, T)), (6, D))

@@ -11,8 +11,9 @@ from .columns import Columns, LogNormal
 from .discrete import Bernoulli, Categorical
 from .normal import Laplace, Normal
 from .units import Standardised, in_units
+from .votes import Votes
 
 __all__ = [
     "Autoregressive", "Bernoulli", "Categorical", "Columns", "Delta", "Laplace", "LogNormal", "Mixture", "Normal",
-    "Standardised", "in_units", "kl_by_latent", "product", "standard_normal_like",
+    "Standardised", "Votes", "in_units", "kl_by_latent", "product", "standard_normal_like",
 ]  # fmt: skip

@@ -5,18 +5,21 @@ and the trials, and a file that is cut short is an error.
 """
 
 from ..signal.sampling import resample
+from .h5 import read_h5
 from .meg import read_meg
 from .physio import read_physio
-from .sets import read_hand_movement, read_resting, read_samples
+from .sets import read_hand_movement, read_pulse, read_resting, read_samples
 from .table import read_table
 from .trials import join
 from .video import read_video
 
 __all__ = [
     "join",
+    "read_h5",
     "read_hand_movement",
     "read_meg",
     "read_physio",
+    "read_pulse",
     "read_resting",
     "read_samples",
     "read_table",

@@ -2,6 +2,7 @@
 
 from .blocks import Attention, ResBlock1d, Tokens, TransformerBlock, mlp
 from .columns import Columns, LogNormal
+from .committee import Committee, SideBySide
 from .conditioning import AdaIN, CrossAttention, FiLM, Queries
 from .decoders import (
     Bernoulli,
@@ -49,13 +50,13 @@ from .vivit import FactorisedViViT, ViViT
 
 __all__ = [
     "LFCNN", "VARCNN", "AdaIN", "Attention", "AttentionPool", "Autoregressive", "Bernoulli", "Categorical",
-    "ColumnEncoder", "Columns", "Concat", "Conv3d", "ConvDecoder", "CoordinateEncoder", "CrossAttention", "Diffusion",
-    "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures", "FrameConv", "Fused", "GRUEncoder",
-    "Gated", "GatedBlock", "Gaussian", "ImageDenoiser", "Jitter", "KnownScale", "LSTMDecoder", "LSTMEncoder",
-    "LanguageModel", "Laplace", "LogNormal", "LowPass", "MLPDecoder", "MLPDenoiser", "MLPEncoder", "MixtureOfExperts",
-    "MixtureOfProducts", "MultiScale", "OwnGradient", "Point", "PointDecoder", "PointEncoder", "ProductOfExperts",
-    "Queries", "ResBlock1d", "ResNet1d", "ResNet1dDecoder", "ResNet2d", "ResNet3d", "RowScale", "SensorAttention",
-    "SensorBasis", "SensorConv", "SensorField", "SensorGrid", "SeriesTransformer", "ShallowNet", "Summary",
-    "TextEncoder", "TextGRU", "TokenDecoder", "TokenDenoiser", "Tokens", "TransformerBlock", "ViViT", "mlp", "patterns",
-    "responses",
+    "ColumnEncoder", "Columns", "Committee", "Concat", "Conv3d", "ConvDecoder", "CoordinateEncoder",
+    "CrossAttention", "Diffusion", "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures",
+    "FrameConv", "Fused", "GRUEncoder", "Gated", "GatedBlock", "Gaussian", "ImageDenoiser", "Jitter", "KnownScale",
+    "LSTMDecoder", "LSTMEncoder", "LanguageModel", "Laplace", "LogNormal", "LowPass", "MLPDecoder", "MLPDenoiser",
+    "MLPEncoder", "MixtureOfExperts", "MixtureOfProducts", "MultiScale", "OwnGradient", "Point", "PointDecoder",
+    "PointEncoder", "ProductOfExperts", "Queries", "ResBlock1d", "ResNet1d", "ResNet1dDecoder", "ResNet2d",
+    "ResNet3d", "RowScale", "SensorAttention", "SensorBasis", "SensorConv", "SensorField", "SensorGrid",
+    "SeriesTransformer", "ShallowNet", "SideBySide", "Summary", "TextEncoder", "TextGRU", "TokenDecoder",
+    "TokenDenoiser", "Tokens", "TransformerBlock", "ViViT", "mlp", "patterns", "responses",
 ]  # fmt: skip

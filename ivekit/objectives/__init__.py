@@ -5,6 +5,7 @@ then answers with its end.
 """
 
 from .agreement import Leak, SubsetKL, TotalCorrelation, log_densities
+from .classes import ByClass, balanced
 from .dynamics import AR1
 from .schedules import Cyclical, Linear, Schedule
 from .spatial import L1, Bounds, InTraining, SpatialConsistency, neighbours
@@ -12,7 +13,7 @@ from .spectral import Resolutions, Spectral, Uncertain, Waveform, WithPhase, amp
 from .terms import KL, NLL, Objective, balance
 
 __all__ = [
-    "AR1", "KL", "L1", "NLL", "Bounds", "Cyclical", "InTraining", "Leak", "Linear", "Objective", "Resolutions",
-    "Schedule", "SpatialConsistency", "Spectral", "SubsetKL", "TotalCorrelation", "Uncertain", "Waveform", "WithPhase",
-    "amplitude", "balance", "log_densities", "neighbours", "samples",
+    "AR1", "KL", "L1", "NLL", "Bounds", "ByClass", "Cyclical", "InTraining", "Leak", "Linear", "Objective",
+    "Resolutions", "Schedule", "SpatialConsistency", "Spectral", "SubsetKL", "TotalCorrelation", "Uncertain",
+    "Waveform", "WithPhase", "amplitude", "balance", "balanced", "log_densities", "neighbours", "samples",
 ]  # fmt: skip
