@@ -8,14 +8,17 @@ from ..signal.sampling import resample
 from .h5 import read_h5
 from .meg import read_meg
 from .physio import read_physio
+from .prepare import assign_split, prepare
 from .sets import read_hand_movement, read_pulse, read_resting, read_samples
 from .table import read_table
 from .trials import join
 from .video import read_video
 
 __all__ = [
+    "assign_split",
     "join",
     "read_h5",
+    "prepare",
     "read_hand_movement",
     "read_meg",
     "read_physio",

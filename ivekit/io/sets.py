@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .table import read_table
 from .trials import join
 from .video import read_video
 
+BANDS = {"ecg": (0.5, 14.0), "ppg": (0.5, 8.0), "rsp": (0.05, 2.0), "eda": (None, 3.0)}  # Hz, where the signal is
 BEHAVIOUR = ("reaction_time", "choice", "confidence", "pupil", "movement_time", "rating")
 
 
@@ -92,19 +94,42 @@ def read_hand_movement(folder: str | Path | None = None, seed: int = 0) -> Views
     return Views({"meg": meg, "behaviour": behaviour}, metadata=frame, about=about)
 
 
-def read_resting(folder: str | Path | None = None, seed: int = 0, step: Number = 2.0) -> Views:
+def read_resting(
+    folder: str | Path | None = None, seed: int = 0, step: Number = 2.0, filtered: bool = False, scale: str = "none"
+) -> Views:
     """Real heart, skin and breath of two people at rest and in a task: windows of 8 s at 30 Hz (Makowski et al., 2021).
 
     folder : by default physio in the folder that IVEKIT_DATA names; example recordings of NeuroKit2.
     seed : of which minutes are test (20 %) and validation (10 %): windows of different splits share no sample.
-    step : seconds from one window to the next.
+    step : seconds from one window to the next. filtered : whether each signal is kept to its band, `BANDS`.
+    scale : "none", "recording" or "window", see `read_physio`.
 
-    ecg, eda and rsp (b, 1, 240), in microsiemens (eda) and the files' own units (ecg, rsp).
+    ecg, eda and rsp (b, 1, 240), in microsiemens (eda) and the files' own units (ecg, rsp) where they are not scaled.
     """
-    folder = _folder("physio", folder)
-    columns = {"ecg": "ECG", "eda": "EDA", "rsp": "RSP"}
     names = ("bio_resting_8min_100hz", "bio_eventrelated_100hz")
-    views = Views.concat(read_physio(folder / f"{name}.csv", columns, sfreq=100, step=step) for name in names)
+    return _minutes(names, {"ecg": "ECG", "eda": "EDA", "rsp": "RSP"}, folder, seed, step, filtered, scale)
+
+
+def read_pulse(
+    folder: str | Path | None = None, seed: int = 0, step: Number = 2.0, filtered: bool = False, scale: str = "none"
+) -> Views:
+    """Real heart, pulse and breath of one person at rest for five minutes: windows as those of `read_resting`.
+
+    ecg, ppg and rsp (b, 1, 240); of the five minutes, three are for training, one is validation and one is test.
+    """
+    columns = {"ecg": "ECG", "ppg": "PPG", "rsp": "RSP"}
+    return _minutes(("bio_resting_5min_100hz",), columns, folder, seed, step, filtered, scale)
+
+
+def _minutes(
+    names: Sequence[str], columns: dict[str, str], folder: str | Path | None, seed: int, step: Number, filtered: bool,
+    scale: str,
+) -> Views:  # fmt: skip
+    """Recordings at 100 Hz as windows, split by whole minutes."""
+    folder = _folder("physio", folder)
+    band = {view: BANDS[view] for view in columns} if filtered else {}
+    ready: Any = dict(sfreq=100, step=step, band=band, scale=scale)
+    views = Views.concat(read_physio(folder / f"{name}.csv", columns, **ready) for name in names)
     frame: Any = views.metadata
     frame = frame.reset_index(drop=True)
     split = _splits(frame[["recording", "block"]], frame["recording"], seed)
