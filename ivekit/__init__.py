@@ -3,7 +3,7 @@
 from importlib import import_module as _import_module
 
 from .models import Conditional, MultimodalVAE, Outputs, Plan
-from .objectives import KL, NLL, Cyclical, Linear, Objective, SubsetKL
+from .objectives import AR1, KL, NLL, Cyclical, Linear, Objective, SubsetKL
 from .signal import Sensors, Standardise, Whiten, ZScore
 from .training import Step, evaluate, latents, log_evidence, train
 from .views import Views
@@ -11,12 +11,12 @@ from .views import Views
 __version__ = "0.1.0.dev0"
 
 _PARTS = (
-    "baselines", "distributions", "io", "metrics", "nn", "plans", "recipe", "report", "signal", "synth", "topomap",
-    "viz", "watch",
+    "baselines", "distributions", "explain", "io", "metrics", "nn", "plans", "recipe", "report", "signal", "synth",
+    "topomap", "viz", "watch",
 )  # fmt: skip
 
 __all__ = [
-    "KL", "NLL", "Conditional", "Cyclical", "Linear", "MultimodalVAE", "Objective", "Outputs", "Plan", "Sensors",
+    "AR1", "KL", "NLL", "Conditional", "Cyclical", "Linear", "MultimodalVAE", "Objective", "Outputs", "Plan", "Sensors",
     "Standardise", "Step", "SubsetKL", "Views", "Whiten", "ZScore", "evaluate", "latents", "log_evidence", "train",
 ]  # fmt: skip
 

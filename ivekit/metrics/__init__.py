@@ -7,8 +7,11 @@ trial and one column a latent; ``factors`` are ``(n, f)``, an array or a data fr
 from .codes import active_units, block_readout, block_score, mig, readout, relation, scores
 from .errors import bootstrap, r2
 from .fields import calibration, coverage, relative_error
+from .samples import crps, energy_score
+from .similarity import dtw, hit_rate, localisation_auc, mae, mse, psnr, ssim
 
 __all__ = [
-    "active_units", "block_readout", "block_score", "bootstrap", "calibration", "coverage", "mig", "r2", "readout",
-    "relation", "relative_error", "scores",
+    "active_units", "block_readout", "block_score", "bootstrap", "calibration", "coverage", "crps", "dtw",
+    "energy_score", "hit_rate", "localisation_auc", "mae", "mig", "mse", "psnr", "r2", "readout", "relation",
+    "relative_error", "scores", "ssim",
 ]  # fmt: skip
