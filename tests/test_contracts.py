@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from ivekit import Cyclical, Linear, MultimodalVAE, Objective, Plan, Standardise
 from ivekit.models import Conditional
 from ivekit.nn import Tokens, mlp
 from ivekit.nn.diffusion import Epsilon
-from ivekit.objectives import KL, NLL, ByClass, Leak, Spectral, SubsetKL, TotalCorrelation, Uncertain, Waveform
+from ivekit.objectives import AR1, KL, NLL, ByClass, Leak, Spectral, SubsetKL, TotalCorrelation, Uncertain, Waveform
 
 B, D, K, C, T = 6, 16, 4, 5, 40
 VIEWS = ("a", "b", "c")
@@ -222,8 +223,9 @@ def recordings(b: int, split: str = "train") -> Views:
     holes = noise(b, C, 8, seed=1) > -1
     holes[1], holes[2], holes[3] = False, True, False
     rows = torch.arange(b)
+    frame = pd.DataFrame({"trial": rows // 5, "time": 0.1 * (rows % 5)})
     present = {"a": holes, "b": (rows != 1) & (rows != 4), "c": rows != 1}
-    return Views({"a": a, "b": noise(b, 7, seed=2), "c": 4 + noise(b, 2, seed=3), "label": label}, present)
+    return Views({"a": a, "b": noise(b, 7, seed=2), "c": 4 + noise(b, 2, seed=3), "label": label}, present, frame)
 
 
 class Told(nn.Module):
@@ -849,7 +851,7 @@ def test_a_term_is_one_number_a_row(name, step):
     total = Objective(only=term)(out, stacked, step)
     torch.testing.assert_close(total, {"only": value.mean()})
     assert type(term).__name__ in repr(Objective(only=term))
-    if name == "KL" and step == 0 or name == "SubsetKL" and step is None:  # beta is 0; no plan in evaluation
+    if name in ("KL", "AR1") and step == 0 or name == "SubsetKL" and step is None:  # beta is 0; no plan in evaluation
         assert (value == 0).all()
     else:
         value.mean().backward()

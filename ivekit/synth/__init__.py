@@ -10,14 +10,6 @@ from .tracking import tracking
 from .world import World
 
 __all__ = [
-    "LinearGaussian",
-    "Pairs",
-    "World",
-    "audiovisual",
-    "linear_gaussian",
-    "lipids",
-    "pairs",
-    "physiology",
-    "states",
+    "LinearGaussian", "Pairs", "World", "audiovisual", "linear_gaussian", "lipids", "pairs", "physiology", "states",
     "tracking",
-]
+]  # fmt: skip

@@ -195,10 +195,10 @@ def trials(
     """
     x = rng.standard_normal((len(factors), len(scaled.sensor), N_TIMES), dtype="f4")
     x *= rearrange(scaled.sensor, "c -> 1 c 1").astype("f4")
-    activity, rhythm, pink = (1 + factors)[:, :, None] * courses(), _alpha(rng, len(factors)), _pink()
+    activity, rhythm, slow = (1 + factors)[:, :, None] * courses(), _alpha(rng, len(factors)), pink(N_TIMES)
     for s in range(len(scaled.evoked)):
         rows = subject == s
-        background = rng.standard_normal((rows.sum(), N_BACKGROUND, N_TIMES), dtype="f4") @ pink
+        background = rng.standard_normal((rows.sum(), N_BACKGROUND, N_TIMES), dtype="f4") @ slow
         x[rows] += scaled.background[s].astype("f4") @ background
         x[rows] += (scaled.alpha[s] @ rhythm[rows] + scaled.evoked[s] @ activity[rows]).astype("f4")
     return x
@@ -211,9 +211,14 @@ def _alpha(rng: Generator, n_trials: int) -> Float[np.ndarray, "b 3 t"]:
     return amplitude * np.cos(2 * np.pi * rng.uniform(9, 11.5, (n_trials, 1, 1)) * TIMES + phase)
 
 
-def _pink() -> Float[np.ndarray, "t u"]:
-    """The matrix that white noise is multiplied by to become stationary, of power 1/f from 0.5 Hz up and variance 1."""
-    frequencies = np.fft.rfftfreq(4 * N_TIMES, 1 / SFREQ)[1:]
-    lags = np.arange(N_TIMES) / SFREQ
+def pink(n_times: int) -> Float[np.ndarray, "t u"]:
+    """The matrix that white noise is multiplied by to become stationary, of power 1/f from 0.5 Hz up and variance 1.
+
+    >>> np.allclose((pink(60) ** 2).sum(axis=0), 1)  # each sample's variance
+    True
+    """
+    frequencies = np.fft.rfftfreq(4 * n_times, 1 / SFREQ)
+    frequencies = frequencies[frequencies >= 0.5]
+    lags = np.arange(n_times) / SFREQ
     covariance = np.cos(2 * np.pi * np.outer(lags, frequencies)) @ (1 / frequencies)
     return np.linalg.cholesky(toeplitz(covariance / covariance[0])).T.astype("f4")
