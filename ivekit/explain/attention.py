@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..nn import Tokens
-from ..training.evaluation import still
 from ..views import Views
 
 Axes = Mapping[str, Mapping[str, int]]  # view -> axis -> how many places along it
@@ -85,7 +84,7 @@ def attention(model: nn.Module, views: Views) -> dict[str, Attended]:
     decoders.b.net.queries.blocks.0.attend Attended: 5 rows, 2 heads, b (time 2) -> b (time 2)
     """
     found = {name: module for name, module in model.named_modules() if hasattr(module, "keep")}
-    with still(model) as device, _kept(found) as looked_outside, _counted(model) as counts:
+    with _at_rest(model) as device, _kept(found) as looked_outside, _counted(model) as counts:
         views = views.to(device)
         out = model(views)
         for name, p in out.p.items():
@@ -97,6 +96,19 @@ def attention(model: nn.Module, views: Views) -> dict[str, Attended]:
         for name, w in weights.items()
         if w is not None
     }
+
+
+@contextmanager
+def _at_rest(model: nn.Module) -> Iterator[torch.device]:
+    """Evaluation mode and no gradients within the block; the modes are as before when it ends."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield next(iter(model.parameters()), torch.empty(0)).device
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager

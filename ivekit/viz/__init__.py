@@ -4,6 +4,7 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 (``text.color``), so that ``plt.style.context("dark_background")`` gives the same figures on black.
 """
 
+from .attention import attention_browser, attention_matrix, attention_overlay
 from .fields import butterfly, frames, place_colours, reconstruction, topomap
 from .style import COLUMN, CYCLE, STYLE
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
@@ -12,6 +13,9 @@ __all__ = [
     "COLUMN",
     "CYCLE",
     "STYLE",
+    "attention_browser",
+    "attention_matrix",
+    "attention_overlay",
     "bars",
     "butterfly",
     "frames",

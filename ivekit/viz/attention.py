@@ -1,0 +1,135 @@
+"""Where attention went: as a matrix, over the picture that it looked at, and as a figure to click through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Real
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy import ndarray
+
+from .style import COLUMN, VERMILLION, canvas
+
+
+def attention_matrix(
+    weights: Real[Any, "q k"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    ax: Axes | None = None,
+    truth: Bool[Any, "q k"] | None = None,
+    label: str = "attention",
+) -> Axes:
+    """Draw who looked at whom: queries from top to bottom, keys from left to right; what is `truth` is outlined.
+
+    weights (q, k), rows and columns their names. White is 0, the darkest is the largest weight; at most some twenty
+    names are written along an axis.
+
+    >>> ax = attention_matrix(np.eye(2), ["early", "late"], ["left", "right"], truth=np.eye(2, dtype=bool))
+    >>> len(ax.patches), [text.get_text() for text in ax.get_yticklabels()]
+    (2, ['early', 'late'])
+    """
+    w = np.asarray(weights, float)
+    if w.shape != (len(rows), len(columns)):
+        raise ValueError(f"{len(rows)} rows and {len(columns)} columns are named, but the weights are {w.shape}")
+    with canvas(ax, min(30 + 4 * len(rows), 90), COLUMN) as ax:
+        image = ax.imshow(w, cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
+        for place in np.argwhere(np.asarray(truth, bool)) if truth is not None else ():
+            ax.add_patch(_outline(place[1] - 0.5, place[0] - 0.5))
+        for axis, names in ((ax.xaxis, columns), (ax.yaxis, rows)):
+            shown = np.arange(0, len(names), -(-len(names) // 20))
+            axis.set_ticks(shown, [str(names[int(i)]) for i in shown])
+        ax.tick_params(length=0)
+        ax.tick_params(axis="x", rotation=60)
+        ax.spines[:].set_visible(False)
+        ax.figure.colorbar(image, ax=ax, label=label, aspect=25, pad=0.02).outline.set_visible(False)
+    return ax
+
+
+def _outline(x: float, y: float, width: float = 1.0, height: float = 1.0) -> Rectangle:
+    return Rectangle((x, y), width, height, fill=False, edgecolor=VERMILLION, linewidth=0.9)
+
+
+def attention_overlay(
+    image: Real[Any, "*colours h w"],
+    weights: Real[Any, "h2 w2"],
+    ax: Axes | None = None,
+    truth: Bool[Any, "h2 w2"] | None = None,
+    limit: float | int | None = None,
+) -> Axes:
+    """Draw a picture in grey, and over it, in orange, how much attention each of its cells got.
+
+    image (h, w), or (1, h, w); of a volume, (1, d, h, w), the brightest along its depth. weights (h2, w2): one a cell
+    of a grid over the picture. Cells of the `truth` are outlined. limit, the weight of full colour.
+
+    >>> ax = attention_overlay(np.zeros((16, 16)), np.eye(4), truth=np.eye(4, dtype=bool))
+    >>> len(ax.images), len(ax.patches)
+    (2, 4)
+    """
+    x, w = np.asarray(image, float), np.asarray(weights, float)
+    x = x.max(tuple(range(x.ndim - 2)))
+    tall, wide = x.shape[0] / w.shape[0], x.shape[1] / w.shape[1]
+    with canvas(ax, 40, 40) as ax:
+        extent = (-0.5, x.shape[1] - 0.5, x.shape[0] - 0.5, -0.5)
+        ax.imshow(x, cmap="gray", extent=extent, interpolation="nearest")
+        alpha = np.clip(w / float(limit or np.nanmax(w, initial=0) or 1), 0, 1)
+        ax.imshow(np.broadcast_to(ORANGE, (*w.shape, 3)), alpha=0.75 * alpha, extent=extent, interpolation="nearest")
+        for i, j in np.argwhere(np.asarray(truth, bool)) if truth is not None else ():
+            ax.add_patch(_outline(j * wide - 0.5, i * tall - 0.5, wide, tall))
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return ax
+
+
+ORANGE = np.array([0.902, 0.624, 0.0])  # of Okabe and Ito (2008), as the rest of the figures
+
+
+def attention_browser(
+    heads: Float[Any, "heads q k"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str = "",
+) -> Any:
+    """A plotly figure of every head's matrix, with a button a head; hovering tells both names and the weight.
+
+    heads (h, q, k), the weights of each head; the first button shows their mean.
+
+    >>> figure = attention_browser(np.ones((2, 3, 4)) / 4, list("abc"), list("wxyz"))
+    >>> [button.label for button in figure.layout.updatemenus[0].buttons]
+    ['mean', 'head 0', 'head 1']
+    """
+    import plotly.graph_objects as go
+
+    w = np.asarray(heads, float)
+    maps = {"mean": w.mean(0), **{f"head {i}": one for i, one in enumerate(w)}}
+    hover = "%{y}<br>looks at %{x}<br>%{z:.3f}<extra></extra>"
+    traces = [
+        go.Heatmap(
+            z=_rounded(one),
+            x=list(columns),
+            y=list(rows),
+            visible=name == "mean",
+            zmin=0,
+            zmax=float(w.max()),
+            colorscale="Blues",
+            hovertemplate=hover,
+        )  # fmt: skip
+        for name, one in maps.items()
+    ]
+    buttons = [
+        {"label": name, "method": "update", "args": [{"visible": [other == name for other in maps]}]} for name in maps
+    ]
+    figure = go.Figure(traces)
+    figure.update_layout(
+        title=title, template="plotly_white", height=420, margin={"l": 80, "r": 20, "t": 60, "b": 90},
+        updatemenus=[{"buttons": buttons, "x": 1.0, "y": 1.15, "xanchor": "right"}],
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def _rounded(x: Float[ndarray, "q k"]) -> list[list[float]]:
+    """Four decimals: a saved figure need not hold more."""
+    return np.round(x, 4).tolist()
