@@ -9,9 +9,10 @@ from .errors import bootstrap, r2
 from .fields import calibration, coverage, relative_error
 from .samples import crps, energy_score
 from .similarity import dtw, hit_rate, localisation_auc, mae, mse, psnr, ssim
+from .waveforms import pearson, psd_correlation, snr_db, ssim_1d, summary, waveforms
 
 __all__ = [
     "active_units", "block_readout", "block_score", "bootstrap", "calibration", "coverage", "crps", "dtw",
-    "energy_score", "hit_rate", "localisation_auc", "mae", "mig", "mse", "psnr", "r2", "readout", "relation",
-    "relative_error", "scores", "ssim",
+    "energy_score", "hit_rate", "localisation_auc", "mae", "mig", "mse", "pearson", "psd_correlation", "psnr", "r2",
+    "readout", "relation", "relative_error", "scores", "snr_db", "ssim", "ssim_1d", "summary", "waveforms",
 ]  # fmt: skip
