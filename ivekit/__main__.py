@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from . import io
 from .recipe import Recipe, is_first, load, parts, report, run, score
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="train the IVE on the recordings in data_samples; scores and a report")
     demo.set_defaults(do=_demo)
+
+    _add_prepare(commands.add_parser("prepare", help="recordings, a file a subject, to a folder that train can read"))
 
     train = commands.add_parser("train", help="train a recipe")
     train.add_argument("recipe", help="the name of a shipped one, or your own file")
@@ -68,6 +71,29 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("lab", help="JupyterLab at the first notebook").set_defaults(do=_lab)
     return top
+
+
+def _add_prepare(prepare: argparse.ArgumentParser) -> None:
+    prepare.add_argument("files", nargs="+", help="CSV, TSV or Parquet, named as their subject, or a folder of them")
+    prepare.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder of saved rows")
+    signal = "such as ecg=ECG:0.5-14: the view, its column, and the band in Hz to keep, if any; once a signal"
+    prepare.add_argument("--signal", action="append", required=True, metavar="VIEW=COLUMN:LOW-HIGH", help=signal)
+    prepare.add_argument("--sfreq", type=float, required=True, help="samples a second in the files")
+    prepare.add_argument("--to", type=float, default=30.0, help="samples a second in the rows; 30 by default")
+    prepare.add_argument("--window", type=float, default=8.0, help="seconds of a window; 8 by default")
+    prepare.add_argument("--step", type=float, help="seconds from one window to the next; a window by default")
+    prepare.add_argument("--gap", type=float, default=0.0, help="seconds of a gap that a straight line may bridge")
+    prepare.add_argument("--scale", default="none", help="what is z-scored: none, recording or window")
+    prepare.add_argument("--validation", nargs="*", default=[], metavar="SUBJECT", help="who chooses the epoch")
+    prepare.add_argument("--test", nargs="*", default=[], metavar="SUBJECT", help="who is scored at the end")
+    prepare.set_defaults(do=_prepare)
+
+
+def _prepare(said: argparse.Namespace) -> None:
+    signals = [io.parse_signal(text) for text in said.signal]
+    how = {name: getattr(said, name) for name in ("sfreq", "to", "window", "step", "gap", "scale")}
+    columns, band = {view: column for view, column, _ in signals}, {view: edges for view, _, edges in signals}
+    print(io.prepare(said.files, said.out, columns, validation=said.validation, test=said.test, band=band, **how))
 
 
 def _demo(said: argparse.Namespace) -> None:

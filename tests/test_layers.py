@@ -40,7 +40,7 @@ def allowed() -> dict[str, set[str]]:
     may = {name: set() for name in GROUND | ARRAYS}
     may |= {"store": {"signal"}, "views": {"store", "loader"}, "loader": set()}  # views keep their sensors on disk
     may |= {"noise": set(), "distributions": {"noise"}}
-    may |= {name: {"views", "signal", "topomap"} for name in MAKERS}
+    may |= {name: {"views", "store", "signal", "topomap"} for name in MAKERS}
     above = GROUND | {"store", "loader", "noise"} | ARRAYS
     for row in ROWS:
         may |= {name: above | (MAKERS if name in USE_EVERYTHING else set()) for name in row}

@@ -6,26 +6,36 @@ and the trials, and a file that is cut short is an error.
 
 from ..signal.sampling import resample
 from .h5 import read_h5
+from .imzml import read_imzml
 from .meg import read_meg
 from .physio import read_physio
-from .prepare import assign_split, prepare
+from .points import of_points, read_points, withhold
+from .prepare import assign_split, parse_signal, prepare
 from .sets import read_hand_movement, read_pulse, read_resting, read_samples
 from .table import read_table
 from .trials import join
 from .video import read_video
+from .windows import read_npz, write_npz
 
 __all__ = [
     "assign_split",
     "join",
-    "read_h5",
+    "of_points",
+    "parse_signal",
     "prepare",
+    "read_h5",
     "read_hand_movement",
+    "read_imzml",
     "read_meg",
+    "read_npz",
     "read_physio",
+    "read_points",
     "read_pulse",
     "read_resting",
     "read_samples",
     "read_table",
     "read_video",
     "resample",
+    "withhold",
+    "write_npz",
 ]

@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 
 from ..views import Views
-from .physio import read_physio
+from .physio import Band, read_physio
 from .table import read_frame
 
+ENDINGS = (".csv", ".tsv", ".parquet")
 log = logging.getLogger("ivekit")
 
 
@@ -32,7 +33,7 @@ def prepare(
 ) -> Views:
     """Reads recordings of several subjects, makes them windows, says who is for what, and saves all as one folder.
 
-    files : a CSV, TSV or Parquet file a subject, who is called as the file is, but for its ending.
+    files : a CSV, TSV or Parquet file a subject, who is called as the file is, but for its ending; or their folder.
     out : the folder, which `Views.open` and ``train mimo_ae data=OUT`` take. It is there whole or not at all.
     columns : {view: column}. A subject whose file lacks a column lacks that view.
     validation, test : the subjects whose rows choose the epoch, and those that are scored at the end. With neither,
@@ -56,7 +57,7 @@ def prepare(
       ecg  (1, 240)  1 ecg at 30 Hz
       metadata: subject, block, start, split
     """
-    paths, out = [Path(file) for file in files], Path(out)
+    paths, out = recordings(files), Path(out)
     _check(paths, out, columns, (*validation, *test))
     if unknown := set(how.get("band") or {}) - set(columns):
         raise ValueError(f"a band is given for {sorted(unknown)}, the signals are {list(columns)}")
@@ -69,6 +70,39 @@ def prepare(
     rows.save(out)
     shutil.rmtree(parts, ignore_errors=True)
     return Views.open(out)
+
+
+def parse_signal(said: str) -> tuple[str, str, Band]:
+    """A signal as it is typed, ``view=column:low-high``, as view, column and band; what is not said is open.
+
+    >>> parse_signal("ecg=ECG II:0.5-14"), parse_signal("eda=EDA:-3"), parse_signal("rsp")
+    (('ecg', 'ECG II', (0.5, 14.0)), ('eda', 'EDA', (None, 3.0)), ('rsp', 'rsp', (None, None)))
+    """
+    signal, _, edges = said.partition(":")
+    view, equals, column = signal.partition("=")
+    low, dash, high = edges.partition("-")
+    try:
+        band = float(low) if low else None, float(high) if high else None
+    except ValueError:
+        band = None
+    if not view or (equals and not column) or band is None or (edges and not dash):
+        raise ValueError(f"a signal is written view=column:low-high (Hz), such as ecg=ECG:0.5-14; got {said!r}")
+    return view, column or view, band
+
+
+def recordings(paths: Iterable[str | Path]) -> list[Path]:
+    """The files that are named, and those of folders that are named, in order.
+
+    >>> recordings(["nowhere.csv"])
+    [PosixPath('nowhere.csv')]
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(p for p in path.iterdir() if p.suffix in ENDINGS) if path.is_dir() else [path]
+        if not inside:
+            raise FileNotFoundError(f"{path} holds no file that ends in {', '.join(ENDINGS)}")
+        found += inside
+    return found
 
 
 def assign_split(views: Views, validation: Sequence[str] | str, test: Sequence[str] | str) -> Views:

@@ -30,9 +30,9 @@ OWNERS = {
 def physiology(
     n_subjects: int = 24,
     n_windows: int = 40,
-    window: float = 8.0,
-    sfreq: float = 30.0,
-    noise: float = 0.1,
+    window: float | int = 8.0,
+    sfreq: float | int = 30.0,
+    noise: float | int = 0.1,
     seed: int = 0,
 ) -> World:
     """Electrocardiogram, pulse wave and breathing of several people at rest, in windows.
@@ -95,7 +95,7 @@ def _factors(random: np.random.Generator, subject: np.ndarray) -> pd.DataFrame:
 
 
 def _signals(
-    random: np.random.Generator, subject: np.ndarray, factors: pd.DataFrame, n_times: int, sfreq: float
+    random: np.random.Generator, subject: np.ndarray, factors: pd.DataFrame, n_times: int, sfreq: float | int
 ) -> dict[str, Float[np.ndarray, "b n"]]:
     """The signals before noise, at `FINE` times the rate, with some samples more at either end for the filter."""
     f = {name: factors[name].to_numpy()[:, None] for name in factors}
