@@ -31,6 +31,7 @@ from .encoders import (
     SensorConv,
     SensorGrid,
 )
+from .grids import GatedConv3d, GridDecoder, GridEncoder, Rasterise
 from .images import ConvDecoder, ResNet2d, ResNet3d
 from .points import CoordinateEncoder, FourierFeatures, GatedBlock, PointDecoder, PointEncoder, RowScale
 from .posteriors import (
@@ -50,13 +51,13 @@ from .vivit import FactorisedViViT, ViViT
 
 __all__ = [
     "LFCNN", "VARCNN", "AdaIN", "Attention", "AttentionPool", "Autoregressive", "Bernoulli", "Categorical",
-    "ColumnEncoder", "Columns", "Committee", "Concat", "Conv3d", "ConvDecoder", "CoordinateEncoder",
-    "CrossAttention", "Diffusion", "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures",
-    "FrameConv", "Fused", "GRUEncoder", "Gated", "GatedBlock", "Gaussian", "ImageDenoiser", "Jitter", "KnownScale",
-    "LSTMDecoder", "LSTMEncoder", "LanguageModel", "Laplace", "LogNormal", "LowPass", "MLPDecoder", "MLPDenoiser",
-    "MLPEncoder", "MixtureOfExperts", "MixtureOfProducts", "MultiScale", "OwnGradient", "Point", "PointDecoder",
-    "PointEncoder", "ProductOfExperts", "Queries", "ResBlock1d", "ResNet1d", "ResNet1dDecoder", "ResNet2d",
-    "ResNet3d", "RowScale", "SensorAttention", "SensorBasis", "SensorConv", "SensorField", "SensorGrid",
-    "SeriesTransformer", "ShallowNet", "SideBySide", "Summary", "TextEncoder", "TextGRU", "TokenDecoder",
-    "TokenDenoiser", "Tokens", "TransformerBlock", "ViViT", "mlp", "patterns", "responses",
+    "ColumnEncoder", "Columns", "Committee", "Concat", "Conv3d", "ConvDecoder", "CoordinateEncoder", "CrossAttention",
+    "Diffusion", "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures", "FrameConv", "Fused",
+    "GRUEncoder", "Gated", "GatedBlock", "GatedConv3d", "Gaussian", "GridDecoder", "GridEncoder", "ImageDenoiser",
+    "Jitter", "KnownScale", "LSTMDecoder", "LSTMEncoder", "LanguageModel", "Laplace", "LogNormal", "LowPass",
+    "MLPDecoder", "MLPDenoiser", "MLPEncoder", "MixtureOfExperts", "MixtureOfProducts", "MultiScale", "OwnGradient",
+    "Point", "PointDecoder", "PointEncoder", "ProductOfExperts", "Queries", "Rasterise", "ResBlock1d", "ResNet1d",
+    "ResNet1dDecoder", "ResNet2d", "ResNet3d", "RowScale", "SensorAttention", "SensorBasis", "SensorConv",
+    "SensorField", "SensorGrid", "SeriesTransformer", "ShallowNet", "SideBySide", "Summary", "TextEncoder", "TextGRU",
+    "TokenDecoder", "TokenDenoiser", "Tokens", "TransformerBlock", "ViViT", "mlp", "patterns", "responses",
 ]  # fmt: skip

@@ -75,7 +75,9 @@ class GatedBlock(nn.Module):
         self.net = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, 2 * dim))
         self.excite = nn.Sequential(*mlp(dim, max(4, dim // 4), dim), nn.Sigmoid())
 
-    def forward(self, x: Float[Tensor, "b n d"], squeeze: Float[Tensor, "b m d"] | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], squeeze: Float[Tensor, "b m d"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         seen = (x if squeeze is None else squeeze).mean(1, keepdim=True)
         return x + 2 * self.excite(seen) * F.glu(self.net(x), -1)
 
@@ -116,7 +118,9 @@ class PointEncoder(nn.Module):
         self.log_width = nn.Parameter(torch.cat([torch.full((n,), width).log() for n, width in looks]))
         self.queries = nn.Parameter(torch.randn(len(self.anchors), dim) / dim**0.5)
         self.amount = nn.Linear(1, dim)
-        self.compare = nn.Sequential(*(nn.Sequential(TransformerBlock(dim, heads), GatedBlock(dim)) for _ in range(depth)))
+        self.compare = nn.Sequential(
+            *(nn.Sequential(TransformerBlock(dim, heads), GatedBlock(dim)) for _ in range(depth))
+        )
         self.mix = nn.Linear(len(self.anchors) * dim, n_tokens * dim)
 
     def forward(self, x: Float[Tensor, "b n f"], mask: Bool[Tensor, "b n *f"]) -> Tokens:
@@ -165,7 +169,14 @@ class PointDecoder(nn.Module):
     """
 
     def __init__(
-        self, latent: int, dim: int, n_values: int = 1, n_tokens: int = 8, depth: int = 2, heads: int = 4, rank: int = 16
+        self,
+        latent: int,
+        dim: int,
+        n_values: int = 1,
+        n_tokens: int = 8,
+        depth: int = 2,
+        heads: int = 4,
+        rank: int = 16,
     ):
         super().__init__()
         self.n_values, self.n_tokens = n_values, n_tokens

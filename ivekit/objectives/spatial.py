@@ -1,4 +1,4 @@
-"""Terms for fields over space: neighbours that agree, values within bounds, few latents, and terms of training alone."""
+"""Terms for fields over space: neighbours that agree, values within bounds, few latents; terms of training alone."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from .. import viz
 from ..topomap import KINDS, Topomap
 from ..viz.style import ink
 
+MOST_COLUMNS = 64  # of a table drawn one by one; more are points of a map
 UNITS = {"mag": "fT", "grad": "fT/cm", "eeg": "µV"}
 Picture = tuple[tuple[float | int, float | int], Callable[[Figure], Any], str]  # size in mm, what draws it, its caption
 
@@ -74,7 +75,7 @@ def pictures(told: Told) -> Iterator[Picture]:
         yield _film(told)
     elif rank == 2:
         yield _traces(told)
-    elif rank == 1:
+    elif rank == 1 and told.data.shape[1] <= MOST_COLUMNS:
         yield _bars(told)
         yield _columns(told)
     else:

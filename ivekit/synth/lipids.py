@@ -25,7 +25,7 @@ NOISES = ("gaussian", "laplace", "student")
 def lipids(
     n_lipids: int = 200,
     n_sections: int = 14,
-    n_points: int = 48,
+    n_points: int = 40,
     gaps: int = 2,
     withheld: float = 0.5,
     noise: str = "mixed",
@@ -36,8 +36,8 @@ def lipids(
     """Maps of many lipids over one brain, measured section by section, whose truth is known.
 
     Each lipid is a saturating sum of eight anatomical patterns (regions, layers, a gradient), weighted by chance, and
-    of a smooth map of its own that no other lipid has: ``x = 1 / (1 + exp(0.5 - sum_f w_f pattern_f - own))``, between 0
-    and 1, in the units of the most intense spot. Noise is added; so measured values also lie below 0 and above 1.
+    of a smooth map of its own that no other lipid has: ``x = 1 / (1 + exp(0.5 - sum_f w_f pattern_f - own))``, between
+    0 and 1, in the units of the most intense spot. Noise is added; so measured values also lie below 0 and above 1.
 
     n_sections, n_points : sections from back to front, and points in each, jittered; the same for all lipids.
     gaps : sections that were lost in all lipids: no row has values there.
@@ -53,7 +53,11 @@ def lipids(
 
     >>> lipids(n_lipids=30, n_points=20).views
     Views of 30 rows
-      observed  (280, 4)  50.0%...
+      observed  (280, 4)  57.1% masked
+      coords    (280, 3)
+      lipids    (280,)    14.3% masked
+      section   (280,)
+      metadata: lipid, noise, noise_sd, split
     """
     if noise not in (*NOISES, "mixed"):
         raise ValueError(f"noise is one of mixed, {', '.join(NOISES)}; got {noise!r}")
@@ -172,5 +176,8 @@ def _views(
         "observed": np.broadcast_to(seen[..., None], (b, n, 4)).copy(),
         "lipids": np.broadcast_to(there, (b, n)).copy(),
     }
-    about = {"lipids": {"unit": "a.u."}, "coords": {"columns": ["x", "y", "z"], "unit": "half brains"}}
+    about = {
+        "lipids": {"unit": "a.u.", "range": [0.0, 1.0]},
+        "coords": {"columns": ["x", "y", "z"], "unit": "half brains"},
+    }
     return Views(tensors, present, frame, about)

@@ -6,18 +6,22 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 
 from .attention import attention_browser, attention_matrix, attention_overlay
 from .fields import butterfly, frames, place_colours, reconstruction, topomap
+from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
 from .style import COLUMN, CYCLE, STYLE
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
+from .trajectories import trajectory
 
 __all__ = [
     "COLUMN",
     "CYCLE",
     "STYLE",
+    "agreement",
     "attention_browser",
     "attention_matrix",
     "attention_overlay",
     "bars",
     "butterfly",
+    "calibration",
     "frames",
     "kl",
     "latents",
@@ -26,7 +30,12 @@ __all__ = [
     "matrix",
     "place_colours",
     "presence",
+    "principal_plane",
     "reconstruction",
+    "scatter3d",
     "scores",
+    "sections",
+    "strip",
     "topomap",
+    "trajectory",
 ]
