@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="train the IVE on the recordings in data_samples; scores and a report")
     demo.set_defaults(do=_demo)
 
+    _add_tune(commands.add_parser("tune", help="search settings of a recipe on its validation rows, then run the best"))
     _add_prepare(commands.add_parser("prepare", help="recordings, a file a subject, to a folder that train can read"))
 
     train = commands.add_parser("train", help="train a recipe")
@@ -71,6 +72,34 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("lab", help="JupyterLab at the first notebook").set_defaults(do=_lab)
     return top
+
+
+def _add_tune(tune: argparse.ArgumentParser) -> None:
+    tune.add_argument("recipe", help="the name of a shipped one, or your own file")
+    tune.add_argument(
+        "settings",
+        nargs="+",
+        metavar="setting=value",
+        help="dim=[16,32] is a choice to be made, lr=0.001..0.01 a range to search; others stay",
+    )
+    tune.add_argument("--out", metavar="DIR", type=Path, help="the study's folder; runs/tune-RECIPE by default")
+    tune.add_argument("--trials", type=int, default=20, help="how many there shall be in all; 20 by default")
+    tune.add_argument("--sampler", default="tpe", help="tpe, random or grid")
+    tune.add_argument("--folds", type=int, default=1, help="parts that judge a trial in turn; 1: the validation rows")
+    tune.add_argument("--processes", type=int, default=1, help="that work on the study at once")
+    tune.set_defaults(do=_tune)
+
+
+def _tune(said: argparse.Namespace) -> None:
+    from . import tune
+
+    searched, fixed = tune.space(said.settings)
+    recipe = Recipe.parse(said.recipe, fixed)
+    folder = said.out or Path("runs", f"tune-{recipe.name}")
+    how = dict(sampler=said.sampler, folds=said.folds, processes=said.processes)
+    print(tune.tune(recipe, searched, folder, said.trials, **how).head(10).round(3).to_string(index=False))
+    print(f"\nthe best one, run to its end, on rows that chose nothing ({folder / 'best'}):")
+    _tell(folder / "best")
 
 
 def _add_prepare(prepare: argparse.ArgumentParser) -> None:

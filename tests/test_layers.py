@@ -29,7 +29,7 @@ ROWS = [
     {"objectives", "plans", "training", "explain", "baselines"},
     {"watch", "widgets", "report"},
     {"recipe"},
-    {"recipes"},
+    {"recipes", "tune"},
     {"__main__"},
 ]
 USE_EVERYTHING = {"recipe", "recipes", "__main__"}  # these put the parts together, so they also make the data
