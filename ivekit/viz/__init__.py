@@ -5,8 +5,10 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 """
 
 from .attention import attention_browser, attention_matrix, attention_overlay
+from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
 from .fields import butterfly, frames, place_colours, reconstruction, topomap
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
+from .signals import comparison, fusion_weights, traces
 from .style import COLUMN, CYCLE, STYLE
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
 from .trajectories import trajectory
@@ -22,20 +24,29 @@ __all__ = [
     "bars",
     "butterfly",
     "calibration",
+    "class_maps",
+    "comparison",
+    "confusion",
     "frames",
+    "fusion_weights",
+    "generalisation",
     "kl",
     "latents",
     "loss_columns",
     "losses",
     "matrix",
+    "over_time",
     "place_colours",
     "presence",
     "principal_plane",
+    "ranked",
     "reconstruction",
     "scatter3d",
     "scores",
     "sections",
+    "sensor_time",
     "strip",
     "topomap",
+    "traces",
     "trajectory",
 ]
