@@ -11,7 +11,7 @@ from numpy import ndarray
 from scipy.ndimage import gaussian_filter
 
 
-def mse(x: Real[ndarray, "*any"], y: Real[ndarray, "*any"]) -> float:
+def mse(x: Real[ndarray, "..."], y: Real[ndarray, "..."]) -> float:
     """The mean squared difference, in units squared.
 
     >>> mse(np.array([0.0, 2.0]), np.array([0.0, 0.0]))
@@ -20,7 +20,7 @@ def mse(x: Real[ndarray, "*any"], y: Real[ndarray, "*any"]) -> float:
     return float(np.square(_apart(x, y)).mean())
 
 
-def mae(x: Real[ndarray, "*any"], y: Real[ndarray, "*any"]) -> float:
+def mae(x: Real[ndarray, "..."], y: Real[ndarray, "..."]) -> float:
     """The mean absolute difference, in units.
 
     >>> mae(np.array([0.0, 2.0]), np.array([0.0, 0.0]))
@@ -29,7 +29,7 @@ def mae(x: Real[ndarray, "*any"], y: Real[ndarray, "*any"]) -> float:
     return float(np.abs(_apart(x, y)).mean())
 
 
-def psnr(x: Real[ndarray, "*any"], y: Real[ndarray, "*any"], span: float | int = 1.0) -> float:
+def psnr(x: Real[ndarray, "..."], y: Real[ndarray, "..."], span: float | int = 1.0) -> float:
     """The peak signal-to-noise ratio in dB, ``10 log10(span^2 / mse)``; infinite where nothing differs.
 
     span : between the least and the greatest value that there can be.
@@ -108,7 +108,7 @@ def dtw(x: Real[ndarray, "*b c t"], y: Real[ndarray, "*b c u"], window: int | No
     return float(best[..., t, u].mean())
 
 
-def _apart(x: Real[ndarray, "*any"], y: Real[ndarray, "*any"]) -> Float[ndarray, "*any"]:
+def _apart(x: Real[ndarray, "..."], y: Real[ndarray, "..."]) -> Float[ndarray, "..."]:
     if x.shape != y.shape:
         raise ValueError(f"what is compared must have one shape, got {x.shape} and {y.shape}")
     return x.astype(float) - y

@@ -27,13 +27,15 @@ class ResNet2d(nn.Module):
     at each of them joins what is there with where it is, and a mean over tokens forgets neither.
     ResNet-18 is ``blocks=(2, 2, 2, 2), width=64, stem=4``; ResNet-50 is
     ``blocks=(3, 4, 6, 3), width=64, stem=4, bottleneck=True``. Normalisation is by groups of channels (Wu & He, 2018),
-    and in the branches alone, so that rows do not depend on their batch and brightness survives.
+    and in the branches alone, so that rows do not depend on their batch and brightness survives. Halving is by means
+    (He et al., 2019), not by strides, which would move every cell to its upper left; sizes that do not halve are padded.
 
     >>> ResNet2d((1, 16, 16), 32)(torch.zeros(2, 1, 16, 16)).shape
     torch.Size([2, 16, 32])
     """
 
     conv: type = nn.Conv2d
+    pool: type = nn.AvgPool2d
     names: tuple[str, ...] = ("height", "width")
 
     def __init__(
@@ -41,17 +43,19 @@ class ResNet2d(nn.Module):
         bottleneck: bool = False,
     ):  # fmt: skip
         super().__init__()
-        self.shape, kernel = tuple(shape), 7 if stem > 2 else 3
+        self.shape, cell = tuple(shape), stem * 2 ** (len(blocks) - 1)
         if len(self.shape) != len(self.names) + 1:
             raise ValueError(f"a row must be (colours, {', '.join(self.names)}), got shape {self.shape}")
-        self.stem = self.conv(shape[0], width, kernel, stem, kernel // 2)
-        stages, inner, sizes = [], width, [-(-n // stem) for n in shape[1:]]
+        kernel, edge = (2 * stem, stem // 2) if stem > 1 else (3, 1)
+        self.stem = self.conv(shape[0], width, kernel, stem, edge)
+        stages, inner, sizes = [], width, [-(-n // cell) for n in shape[1:]]
+        self.pad = [extra for n in reversed(shape[1:]) for extra in (0, -n % cell)]
         for i, n_blocks in enumerate(blocks):
             outer = width * 2**i * (4 if bottleneck else 1)
             for j in range(n_blocks):
-                stride = 2 if i and not j else 1
-                stages.append(_Residual(self.conv, inner, outer, stride, bottleneck))
-                inner, sizes = outer, [-(-n // stride) for n in sizes]
+                stages += [self.pool(2)] * (i > 0 and j == 0)
+                stages.append(_Residual(self.conv, inner, outer, bottleneck))
+                inner = outer
         self.blocks, self.axes = nn.Sequential(*stages), dict(zip(self.names, sizes))
         self.to_tokens = nn.Linear(inner, dim)
         self.position = nn.Parameter(torch.randn(math.prod(sizes), dim) / 2)
@@ -59,7 +63,7 @@ class ResNet2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h ..."]) -> Float[Tensor, "b n d"]:
         expect(x, self.shape, self)
-        h = self.blocks(self.stem(x))
+        h = self.blocks(self.stem(F.pad(x, self.pad) if any(self.pad) else x))
         h = self.to_tokens(rearrange(h, "b d ... -> b (...) d")) + self.position
         return h + self.net(h)
 
@@ -72,24 +76,23 @@ class ResNet3d(ResNet2d):
     """
 
     conv = nn.Conv3d
+    pool = nn.AvgPool3d
     names = ("depth", "height", "width")
 
 
 class _Residual(nn.Module):
     """A residual block whose way around is not normalised (He et al., 2016, "Identity mappings")."""
 
-    def __init__(self, conv: type, inner: int, outer: int, stride: int, bottleneck: bool):
+    def __init__(self, conv: type, inner: int, outer: int, bottleneck: bool):
         super().__init__()
         narrow = outer // 4 if bottleneck else outer
         sizes = [(inner, narrow, 1), (narrow, narrow, 3), (narrow, outer, 1)] if bottleneck else [
             (inner, outer, 3), (outer, outer, 3)]  # fmt: skip
-        at = 1 if bottleneck else 0  # the convolution that strides
         layers: list[nn.Module] = []
         for i, (a, b, kernel) in enumerate(sizes):
-            step = stride if i == at else 1
-            layers += [_norm(a), nn.GELU(), conv(a, b, kernel, step, kernel // 2, bias=i == len(sizes) - 1)]
+            layers += [_norm(a), nn.GELU(), conv(a, b, kernel, 1, kernel // 2, bias=i == len(sizes) - 1)]
         self.branch = nn.Sequential(*layers)
-        self.skip = conv(inner, outer, 1, stride, bias=False) if (inner, stride) != (outer, 1) else nn.Identity()
+        self.skip = conv(inner, outer, 1, bias=False) if inner != outer else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b c ..."]) -> Float[Tensor, "b c2 ..."]:
         return self.skip(x) + self.branch(x)
