@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import repeat
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .distributions import in_units
@@ -167,6 +167,13 @@ class MultimodalVAE(nn.Module):
     def encode(self, views: Views) -> dict[str, Any]:
         """The posteriors of a batch, by block."""
         return self._beliefs(_tokens(self.encoders, self.standardise(views)))
+
+    def weights(self, views: Views) -> dict[str, Float[Tensor, "b n"]]:
+        """What each view weighs in the shared belief, by name and step: gate, attention, or part of the precision."""
+        if not hasattr(self.posterior, "weights"):
+            raise ValueError(f"a {type(self.posterior).__name__} does not weigh its views against each other")
+        tokens = _tokens(self.encoders, self.standardise(views))
+        return self.posterior.weights({name: t for name, t in tokens.items() if name not in self.condition})
 
     def _beliefs(self, tokens: dict[str, Tokens]) -> dict[str, Any]:
         own = {name: head({name: tokens[name]}) for name, head in self.private.items()}
