@@ -61,8 +61,8 @@ def fusion_weights(
     weights, {name: (b, n)}: windows and steps in time; label, what the number is.
 
     >>> ax = fusion_weights({"ecg": np.full((3, 15), 0.8), "rsp": np.full((3, 15), 0.2)})
-    >>> [text.get_text() for text in ax.get_yticklabels()], ax.get_xlim()
-    (['ecg', 'rsp'], (0.0, 1.0))
+    >>> [text.get_text() for text in ax.get_yticklabels()], ax.get_xlabel()
+    (['ecg', 'rsp'], 'weight in the code')
     """
     with canvas(ax, 16 + 7 * len(weights)) as ax:
         for y, values in enumerate(weights.values()):
