@@ -16,8 +16,8 @@ COLOURS = "viridis"  # even steps of lightness: read the same in print and by co
 
 
 def strip(
-    places: Sequence[Real[Any, "n 2"]],
-    values: Sequence[Real[Any, "n"]],
+    places: Any,
+    values: Any,
     titles: Sequence[str] = (),
     ax: Axes | None = None,
     limits: tuple[float | int, float | int] | None = None,
@@ -71,12 +71,12 @@ def sections(
     >>> [text.get_text() for text in ax.texts]
     ['0', '2']
     """
-    which = np.unique(section).tolist() if which is None else list(which)
-    if unknown := set(which) - set(np.unique(section).tolist()):
+    chosen = np.unique(section).tolist() if which is None else list(which)
+    if unknown := set(chosen) - set(np.unique(section).tolist()):
         raise ValueError(f"there is no section {sorted(unknown)}; there are {np.unique(section).tolist()}")
     xyz, values = np.asarray(xyz, float), np.asarray(values, float)
-    rows = [section == s for s in which]
-    names = [str(s) for s in which] if titles is None else titles
+    rows = [section == s for s in chosen]
+    names = [str(s) for s in chosen] if titles is None else titles
     return strip([xyz[r][:, 1:] for r in rows], [values[r] for r in rows], names, ax, limits, label, size)
 
 
@@ -111,7 +111,7 @@ def agreement(
 
 
 def calibration(
-    levels: Real[Any, "k"], coverages: Sequence[Real[Any, "k"]], names: Sequence[str], ax: Axes | None = None
+    levels: Sequence[float], coverages: Any, names: Sequence[str], ax: Axes | None = None
 ) -> Axes:
     """Draw how much of the truth lies in intervals that should hold a given part of it: honesty is the diagonal.
 
