@@ -27,7 +27,22 @@ from ivekit import Cyclical, Linear, MultimodalVAE, Objective, Plan, Standardise
 from ivekit.models import Conditional
 from ivekit.nn import Tokens, mlp
 from ivekit.nn.diffusion import Epsilon
-from ivekit.objectives import AR1, KL, NLL, ByClass, Leak, Spectral, SubsetKL, TotalCorrelation, Uncertain, Waveform
+from ivekit.objectives import (
+    AR1,
+    KL,
+    L1,
+    NLL,
+    Bounds,
+    ByClass,
+    InTraining,
+    Leak,
+    SpatialConsistency,
+    Spectral,
+    SubsetKL,
+    TotalCorrelation,
+    Uncertain,
+    Waveform,
+)
 
 B, D, K, C, T = 6, 16, 4, 5, 40
 VIEWS = ("a", "b", "c")
@@ -54,6 +69,21 @@ def tokens(b: int, n: int = 3, d: int = D, seed: int = 0, there: bool | torch.Te
 
 def all_tokens(b: int) -> dict[str, Tokens]:
     return {name: tokens(b, n=1 + i, seed=i) for i, name in enumerate(VIEWS)}
+
+
+def places(b: int, f: int) -> torch.Tensor:
+    """Eleven points a row; a gradient may be asked of them, where a module has nothing to learn."""
+    return noise(b, 11, f, seed=4).requires_grad_()
+
+
+def found(b: int) -> torch.Tensor:
+    mask = noise(b, 11, seed=5) > -0.5
+    mask[3::4] = False
+    return mask
+
+
+def asked(b: int) -> Tokens:
+    return Tokens.of(noise(b, 11, 3, seed=6), torch.ones(b, dtype=torch.bool))
 
 
 def said(q: Any) -> torch.Tensor:
@@ -104,6 +134,20 @@ ENCODERS = {
 TEXTS = {
     "TextEncoder": lambda: parts.TextEncoder(D),
     "TextGRU": lambda: parts.TextGRU(D),
+}
+POINTS = {  # some of 11 places and values are missing, in every fourth row all of them
+    "PointEncoder": (lambda: parts.PointEncoder(D), lambda m, b: m(places(b, 4), found(b)).x, (4, D)),
+    "GridEncoder": (lambda: parts.GridEncoder(D, shape=(4, 4, 8)), lambda m, b: m(places(b, 4), found(b)).x, (3, D)),
+    "CoordinateEncoder": (lambda: parts.CoordinateEncoder(D), lambda m, b: m(places(b, 3)), (11, D)),
+    "FourierFeatures": (lambda: parts.FourierFeatures(5), lambda m, b: m(places(b, 3)), (11, 13)),
+    "PointDecoder": (lambda: parts.PointDecoder(K, D), lambda m, b: m(codes(b), tokens(b, 11)), (11,)),
+    "PointDecoder, two values": (lambda: parts.PointDecoder(K, D, 2), lambda m, b: m(codes(b), tokens(b, 11)), (11, 2)),
+    "GridDecoder": (lambda: parts.GridDecoder(K), lambda m, b: m(codes(b), asked(b)), (11,)),
+    "GridDecoder, two values": (lambda: parts.GridDecoder(K, 2), lambda m, b: m(codes(b), asked(b)), (11, 2)),
+    "Rasterise": (lambda: parts.Rasterise((3, 2, 2)), lambda m, b: m(places(b, 4), found(b)), (2, 3, 2, 2)),
+    "GatedBlock": (lambda: parts.GatedBlock(D), lambda m, b: m(noise(b, 7, D)), (7, D)),
+    "GatedConv3d": (lambda: parts.GatedConv3d(8), lambda m, b: m(noise(b, 8, 3, 4, 2)), (8, 3, 4, 2)),
+    "RowScale": (lambda: parts.RowScale(K), lambda m, b: m(codes(b)), ()),
 }
 ANY_LENGTH = {
     "SensorConv": lambda t: parts.SensorConv(C, D),
@@ -302,6 +346,10 @@ TERMS = {
     "Spectral": lambda: Spectral(recordings(20), 0.2),
     "ByClass": lambda: ByClass(NLL(), "label", [1.0 + i for i in range(9)]),
     "Uncertain": lambda: Uncertain(NLL()),
+    "SpatialConsistency": lambda: SpatialConsistency("a", coords="a", k=2),
+    "Bounds": lambda: Bounds("b", -0.01, 0.01),
+    "L1": lambda: L1(),
+    "InTraining": lambda: InTraining(L1(), KL()),
 }
 SCHEDULES = {"Linear": Linear(0.1, 2.0, 10), "Cyclical": Cyclical(0.1, 2.0, 10)}
 
@@ -365,6 +413,8 @@ def modules() -> dict[str, Case]:
     conditioned = lambda: parts.LanguageModel(0, 9, [parts.FiLM(D), parts.CrossAttention(D)], D)  # noqa: E731
     cases["LanguageModel"] = Case(conditioned, lambda m, b: m(labels(b, 9), codes(b), tokens(b)), (9, 256))
     cases["ResBlock1d"] = Case(lambda: parts.ResBlock1d(3, 8, 2), lambda m, b: m(noise(b, 3, 9)), (8, 5))
+    for name, (make, run, row) in POINTS.items():
+        cases[name] = Case(make, run, row)
     for name, make in MODELS.items():
         cases[name] = Case(make, outputs)
     return cases
