@@ -15,11 +15,11 @@ from .points import of_points
 
 def read_imzml(
     paths: str | Path | Sequence[str | Path],
-    mz: Sequence[float],
+    mz: Sequence[float | int],
     *,
-    ppm: float = 10.0,
-    pixel: float = 1.0,
-    spacing: float = 1.0,
+    ppm: float | int = 10.0,
+    pixel: float | int = 1.0,
+    spacing: float | int = 1.0,
 ) -> Views:
     """Images of ions, one row an ion: its intensity in every pixel, summed over a window of mass.
 
@@ -46,7 +46,7 @@ def read_imzml(
 
 
 def _section(
-    path: Path, mz: Float[np.ndarray, "f"], ppm: float
+    path: Path, mz: Float[np.ndarray, "f"], ppm: float | int
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "f n"]]:
     """Pixels and intensities of one file."""
     parser = _open(path)
@@ -67,7 +67,7 @@ def _section(
 
 
 def _windows(
-    masses: Float[np.ndarray, "p"], x: Float[np.ndarray, "p"], mz: Float[np.ndarray, "f"], ppm: float
+    masses: Float[np.ndarray, "p"], x: Float[np.ndarray, "p"], mz: Float[np.ndarray, "f"], ppm: float | int
 ) -> Float[np.ndarray, "f"]:
     """The sum of a spectrum over each window; masses ascend."""
     total = np.concatenate([[0.0], x.cumsum()])

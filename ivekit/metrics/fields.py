@@ -31,7 +31,7 @@ def coverage(
     truth: Float[np.ndarray, "*n"],
     mean: Float[np.ndarray, "*n"],
     sd: Float[np.ndarray, "*n"],
-    level: float = 0.9,
+    level: float | int = 0.9,
     mask: Bool[np.ndarray, "*n"] | None = None,
 ) -> float:
     """The part of the truth that lies within the central interval of a normal belief: `level`, if that is honest.

@@ -18,7 +18,7 @@ def to_spherical(xyz: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
     array([[2.   , 0.   , 0.   ],
            [1.   , 1.571, 1.571]])
     """
-    x, y, z = np.moveaxis(_triples(xyz), -1, 0)
+    x, y, z = np.moveaxis(xyz, -1, 0)
     across = np.hypot(x, y)
     return np.stack([np.hypot(across, z), np.arctan2(across, z), np.arctan2(y, x)], -1)
 
@@ -29,15 +29,9 @@ def to_cartesian(spherical: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 
     >>> to_cartesian(np.array([[2.0, np.pi / 2, 0.0]])).round(6) + 0.0
     array([[2., 0., 0.]])
     """
-    radius, polar, azimuth = np.moveaxis(_triples(spherical), -1, 0)
+    radius, polar, azimuth = np.moveaxis(spherical, -1, 0)
     across = radius * np.sin(polar)
     return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), radius * np.cos(polar)], -1)
-
-
-def _triples(x: Float[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b 3"]:
-    if x.shape[-1:] != (3,):
-        raise ValueError(f"coordinates are three numbers a point, (..., 3), got {x.shape}")
-    return x
 
 
 class PointScore(nn.Module):
