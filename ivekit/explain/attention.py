@@ -90,7 +90,7 @@ def attention(model: nn.Module, views: Views) -> dict[str, Attended]:
         for name, p in out.p.items():
             if name in views:
                 p.log_prob(views[name], views.present[name])
-        weights = {name: module.weights for name, module in found.items()}
+        weights: dict[str, Any] = {name: module.weights for name, module in found.items()}
     return {
         name: Attended(w, *_axes(model, name, w.shape[-2:], name in looked_outside, counts))
         for name, w in weights.items()

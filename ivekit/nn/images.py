@@ -28,7 +28,7 @@ class ResNet2d(nn.Module):
     ResNet-18 is ``blocks=(2, 2, 2, 2), width=64, stem=4``; ResNet-50 is
     ``blocks=(3, 4, 6, 3), width=64, stem=4, bottleneck=True``. Normalisation is by groups of channels (Wu & He, 2018),
     and in the branches alone, so that rows do not depend on their batch and brightness survives. Halving is by means
-    (He et al., 2019), not by strides, which would move every cell to its upper left; sizes that do not halve are padded.
+    (He et al., 2019), not by strides, which would move cells to their upper left; sizes that do not halve are padded.
 
     >>> ResNet2d((1, 16, 16), 32)(torch.zeros(2, 1, 16, 16)).shape
     torch.Size([2, 16, 32])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +99,8 @@ class LanguageModel(nn.Module):
 class Autoregressive(nn.Module):
     """A text, byte after byte: the density is by teacher forcing, samples are written one byte at a time.
 
-    net : ``(x (b, n), z, context) -> logits (b, n, classes)``, of which no logit may depend on bytes from its own on.
+    net : ``(x (b, n), z, context) -> logits (b, n, classes)``, of which no logit may depend on bytes from its own on;
+        its attribute `n` is the longest text.
 
     >>> p = Autoregressive(LanguageModel(3, 9, [], 16))(torch.zeros(2, 3))
     >>> p
@@ -109,7 +111,7 @@ class Autoregressive(nn.Module):
 
     def __init__(self, net: nn.Module):
         super().__init__()
-        self.net = net
+        self.net: Any = net
 
     def forward(self, z: Float[Tensor, "b k"], context: Tokens | None = None) -> distributions.Autoregressive:
         return distributions.Autoregressive(lambda x: self.net(x, z, context), (len(z), self.net.n), z.device)
