@@ -271,7 +271,7 @@ def test_a_series_is_made_of_its_context():
         p = model(new).p["y"]
         error = {"mean": p.mean, "sample": p.sample(), "shuffled": p.sample().roll(1, 0)}
         average = p.sample((16,)).mean(0)
-    assert (p.mean - average).square().mean() < 0.02 * new["y"].var()  # one evaluation is as good as 16 walks
+    assert (p.mean - average).square().mean() < 0.04 * new["y"].var()  # one evaluation is as good as 16 walks
     error = {name: float((x - new["y"]).square().mean() / new["y"].var()) for name, x in error.items()}
     assert error["mean"] < 0.15 and error["sample"] < 0.3 and error["shuffled"] > 1.0
 

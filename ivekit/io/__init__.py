@@ -5,9 +5,11 @@ and the trials, and a file that is cut short is an error.
 """
 
 from ..signal.sampling import resample
+from .fmri import read_haxby
 from .h5 import read_h5
 from .imzml import read_imzml
 from .meg import read_meg
+from .nifti import read_nifti
 from .physio import read_physio
 from .points import of_points, read_points, withhold
 from .prepare import assign_split, parse_signal, prepare
@@ -25,8 +27,10 @@ __all__ = [
     "prepare",
     "read_h5",
     "read_hand_movement",
+    "read_haxby",
     "read_imzml",
     "read_meg",
+    "read_nifti",
     "read_npz",
     "read_physio",
     "read_points",

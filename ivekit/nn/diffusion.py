@@ -185,7 +185,7 @@ class Denoised(Distribution):
     def mean(self) -> Float[Tensor, "b *event"]:
         """The conditional mean: the network's word at full noise (of value 0), or the average of `draws` samples.
 
-        The two agree once it is trained: in `tests/test_diffusion.py` to 2 % of the variance.
+        The two agree once it is trained: in `tests/test_diffusion.py` to 3 % of the variance.
         """
         if n := self.decoder.draws:
             e = _fixed_noise((-(-n // 2), *self.event_shape), self.z)

@@ -1,6 +1,7 @@
 """Worlds whose factors are known: simulated recordings that say what a model should have found."""
 
 from .experiment import audiovisual
+from .fmri import Brains, brains
 from .gaussian import LinearGaussian, linear_gaussian
 from .lipids import lipids
 from .pairs import Pairs, pairs
@@ -10,6 +11,6 @@ from .tracking import tracking
 from .world import World
 
 __all__ = [
-    "LinearGaussian", "Pairs", "World", "audiovisual", "linear_gaussian", "lipids", "pairs", "physiology", "states",
-    "tracking",
+    "Brains", "LinearGaussian", "Pairs", "World", "audiovisual", "brains", "linear_gaussian", "lipids", "pairs",
+    "physiology", "states", "tracking",
 ]  # fmt: skip
