@@ -32,7 +32,7 @@ SPECTRA = {"amplitude": amplitude, "phase": WithPhase(), "windows": Resolutions(
 
 def data(
     data: str = "world", n_subjects: int = 24, n_windows: int = 40, window: float = 8.0, step: float = 1.0,
-    scale: str = "training", validation: tuple = (), test: tuple = (), seed: int = 0,
+    scale: str = "training", validation: tuple | str = (), test: tuple | str = (), seed: int = 0,
 ) -> Any:  # fmt: skip
     """The recordings.
 
