@@ -5,6 +5,7 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 """
 
 from .attention import attention_browser, attention_matrix, attention_overlay
+from .brain import bold, connectivity, slice_map
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
 from .fields import butterfly, frames, place_colours, reconstruction, topomap
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
@@ -22,11 +23,13 @@ __all__ = [
     "attention_matrix",
     "attention_overlay",
     "bars",
+    "bold",
     "butterfly",
     "calibration",
     "class_maps",
     "comparison",
     "confusion",
+    "connectivity",
     "frames",
     "fusion_weights",
     "generalisation",
@@ -45,6 +48,7 @@ __all__ = [
     "scores",
     "sections",
     "sensor_time",
+    "slice_map",
     "strip",
     "topomap",
     "traces",
