@@ -64,16 +64,16 @@ def fusion_weights(
     >>> [text.get_text() for text in ax.get_yticklabels()], ax.get_xlabel()
     (['ecg', 'rsp'], 'weight in the code')
     """
+    numbers = {name: np.asarray(values, float) for name, values in weights.items()}
     with canvas(ax, 16 + 7 * len(weights)) as ax:
-        for y, values in enumerate(weights.values()):
-            low, first, middle, third, high = np.quantile(np.asarray(values, float), [0.05, 0.25, 0.5, 0.75, 0.95])
+        for y, values in enumerate(numbers.values()):
+            low, first, middle, third, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
             ax.hlines(y, low, high, color=BLUE, linewidth=1)
             ax.hlines(y, first, third, color=BLUE, linewidth=5, alpha=0.5)
             ax.plot(middle, y, "o", color=ink(), markersize=4)
         ax.set_yticks(range(len(weights)), list(weights))
         ax.set(ylim=(len(weights) - 0.5, -0.5), xlabel=label)
-        top = max(float(np.max(values)) for values in weights.values())
-        ax.set_xlim(0, 1 if top <= 1 else None)
+        ax.set_xlim(0, 1 if max(values.max() for values in numbers.values()) <= 1 else None)
         ax.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.5)
     return ax
 
