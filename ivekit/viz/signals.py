@@ -104,5 +104,7 @@ def comparison(
         ax.set(ylim=(len(signals) - 0.5, -0.5), xlabel=label or metric)
         if log:
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")  # powers of ten are mathematics, which STYLE does not parse
+            ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
         legend_above(ax, columns=min(len(tables), 5))
     return ax
