@@ -44,7 +44,7 @@ def snr_db(truth: Signals, told: Signals) -> Scores:
         return _each(10 * np.log10(_ratio(truth.var(-1), np.square(truth - told).mean(-1))))
 
 
-def ssim_1d(truth: Signals, told: Signals, width: int = 7, span: float | None = None) -> Scores:
+def ssim_1d(truth: Signals, told: Signals, width: int = 7, span: float | int | None = None) -> Scores:
     """Structural similarity along time: local level, local contrast and local shape, 1 if all are equal.
 
     width : samples that are local. span : the range of the signals, by default that of the true window's channel.
@@ -72,7 +72,7 @@ def ssim_1d(truth: Signals, told: Signals, width: int = 7, span: float | None = 
     return _each(_ratio(top, under).mean(-1))
 
 
-def psd_correlation(truth: Signals, told: Signals, sfreq: float = 1.0, segment: float | None = None) -> Scores:
+def psd_correlation(truth: Signals, told: Signals, sfreq: float | int = 1.0, segment: float | int | None = None) -> Scores:
     """The correlation of the power spectra, in decibels, over frequencies: are the right rhythms there at all?
 
     sfreq : samples a second. segment : seconds of the segments of Welch's method (1967), by default half a window.
@@ -94,7 +94,7 @@ def psd_correlation(truth: Signals, told: Signals, sfreq: float = 1.0, segment: 
     return _each(np.where(np.ptp(b, axis=-1) == 0, np.nan, _correlation(*decibels)))
 
 
-def waveforms(truth: Signals, told: Signals, sfreq: float = 1.0) -> pd.DataFrame:
+def waveforms(truth: Signals, told: Signals, sfreq: float | int = 1.0) -> pd.DataFrame:
     """All metrics of each window, a row a window: squared and absolute error, and those above.
 
     >>> x = np.random.default_rng(0).normal(size=(3, 1, 60))
@@ -109,7 +109,7 @@ def waveforms(truth: Signals, told: Signals, sfreq: float = 1.0) -> pd.DataFrame
 
 def summary(
     signals: Mapping[str, tuple[Signals, Signals]],
-    sfreq: float = 1.0,
+    sfreq: float | int = 1.0,
     groups: Shaped[Any, "n"] | None = None,
     n_boot: int = 500,
     seed: int = 0,

@@ -55,7 +55,7 @@ class WithPhase:
     True
     """
 
-    power: float = 0.5
+    power: float | int = 0.5
 
     def __call__(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b f"]:
         s = _spectrum(x)
@@ -112,7 +112,7 @@ class Waveform(nn.Module):
     1.00
     """
 
-    def __init__(self, train: Views, weight: float = 1.0, features: Features = samples):
+    def __init__(self, train: Views, weight: float | int = 1.0, features: Features = samples):
         super().__init__()
         self.weight, self.features = weight, features
         self.names = tuple(name for name, x in train.items() if x.ndim == 3)
@@ -164,7 +164,7 @@ class Spectral(Waveform):
     [False, True]
     """
 
-    def __init__(self, train: Views, weight: float = 1.0, features: Features = amplitude):
+    def __init__(self, train: Views, weight: float | int = 1.0, features: Features = amplitude):
         super().__init__(train, weight, features)
 
 

@@ -23,7 +23,7 @@ class DropViews:
     {'ecg': tensor([False, False, False, False]), 'ppg': tensor([True, True, True, True])}
     """
 
-    probability: float
+    probability: float | int
 
     def __post_init__(self):
         if not 0 <= self.probability <= 1:
