@@ -72,7 +72,9 @@ def ssim_1d(truth: Signals, told: Signals, width: int = 7, span: float | int | N
     return _each(_ratio(top, under).mean(-1))
 
 
-def psd_correlation(truth: Signals, told: Signals, sfreq: float | int = 1.0, segment: float | int | None = None) -> Scores:
+def psd_correlation(
+    truth: Signals, told: Signals, sfreq: float | int = 1.0, segment: float | int | None = None
+) -> Scores:
     """The correlation of the power spectra, in decibels, over frequencies: are the right rhythms there at all?
 
     sfreq : samples a second. segment : seconds of the segments of Welch's method (1967), by default half a window.
