@@ -87,8 +87,8 @@ class PointEncoder(nn.Module):
 
     Each look has its place, an anchor, and averages what the points near it say: attention whose scores are those of
     content minus the squared distance in units of a width that is learned. Coarse looks are wide and few, fine ones
-    narrow and many; each also knows how much there was to see. Self-attention then lets them compare, and what
-    leaves are `n_tokens` mixtures of all looks, in order.
+    narrow and many; each also knows how much there was to see, and how much it scattered. Self-attention then lets them
+    compare, and what leaves are `n_tokens` mixtures of all looks, in order.
 
     Rows are ``(n, 3 + f)``: coordinates, standardised or of about that size, then f values. mask : (b, n), or of the
     rows' shape; a point is used where all its numbers are there. A row without points has no token.
@@ -117,7 +117,7 @@ class PointEncoder(nn.Module):
         self.anchors = nn.Parameter(torch.cat([_spread_out(n) for n, _ in looks]))
         self.log_width = nn.Parameter(torch.cat([torch.full((n,), width).log() for n, width in looks]))
         self.queries = nn.Parameter(torch.randn(len(self.anchors), dim) / dim**0.5)
-        self.amount = nn.Linear(1, dim)
+        self.amount = nn.Linear(1 + n_values, dim)
         self.compare = nn.Sequential(
             *(nn.Sequential(TransformerBlock(dim, heads), GatedBlock(dim)) for _ in range(depth))
         )
@@ -140,8 +140,16 @@ class PointEncoder(nn.Module):
         near = torch.where(here[:, None], near, torch.finfo(near.dtype).min / 4)
         weights = (q @ k.mT / q.shape[-1] ** 0.5 + near[:, None]).softmax(-1)
         seen = rearrange(weights @ v, "b h m d -> b m (h d)")
-        amount = torch.where(here[:, None], near, -torch.inf).logsumexp(-1).clamp(min=-10)
-        return seen + self.queries + self.amount(0.2 * amount[..., None])
+        return seen + self.queries + self.amount(self.surroundings(near, x[..., 3:], here))
+
+    def surroundings(
+        self, near: Float[Tensor, "b m n"], values: Float[Tensor, "b n f"], here: Bool[Tensor, "b n"]
+    ) -> Float[Tensor, "b m f2"]:
+        """How many points lie around each anchor, and how much their values scatter there: how noisy they are."""
+        amount = torch.where(here[:, None], near, -torch.inf).logsumexp(-1, keepdim=True).clamp(min=-10)
+        weights = near.softmax(-1)
+        scatter = (weights @ values.square() - (weights @ values).square()).clamp(min=0)
+        return torch.cat([0.2 * amount, 0.5 * (scatter + 1e-3).log()], -1)
 
 
 def _spread_out(n: int) -> Float[Tensor, "n 3"]:

@@ -45,7 +45,9 @@ def strip(
         dots = ax.scatter(*xy.T, c=numbers, s=size, cmap=COLOURS, vmin=low, vmax=high, linewidth=0)
         for i, title in enumerate(titles):
             ax.text(i * step, xy[:, 1].max() + 0.06 * np.ptp(xy[:, 1]), title, ha="center", va="bottom", fontsize=7)
-        ax.set_aspect("equal")
+        room = 0.03 * np.ptp(xy, axis=0)  # places whose value is missing keep their room
+        ax.set(xlim=(xy[:, 0].min() - room[0], xy[:, 0].max() + room[0]))
+        ax.set(ylim=(xy[:, 1].min() - 2 * room[1], xy[:, 1].max() + 2 * room[1]), aspect="equal")
         ax.set_axis_off()
         if label:
             ax.figure.colorbar(dots, ax=ax, label=label, shrink=0.8, pad=0.01)  # type: ignore[union-attr]
@@ -99,9 +101,17 @@ def agreement(
     if truth.shape != told.shape:
         raise ValueError(f"{truth.shape} values are true, {told.shape} told")
     shown = np.unique(np.linspace(0, len(truth) - 1, most).round().astype(int))
+    size = 1.6 if len(shown) > 500 else 4
     with canvas(ax, 60, 65) as ax:
         ax.plot(
-            truth[shown], told[shown], "o", color=BLUE, markersize=1.6, alpha=0.35, markeredgewidth=0, rasterized=True
+            truth[shown],
+            told[shown],
+            "o",
+            color=BLUE,
+            markersize=size,
+            alpha=0.35 if size < 2 else 0.8,
+            markeredgewidth=0,
+            rasterized=True,
         )
         ends = [truth.min(), truth.max()]
         ax.plot(ends, ends, color=ink(), linewidth=0.8)
@@ -110,9 +120,7 @@ def agreement(
     return ax
 
 
-def calibration(
-    levels: Sequence[float], coverages: Any, names: Sequence[str], ax: Axes | None = None
-) -> Axes:
+def calibration(levels: Sequence[float], coverages: Any, names: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw how much of the truth lies in intervals that should hold a given part of it: honesty is the diagonal.
 
     levels (k,); coverages, one (k,) a curve; names, one a curve.
