@@ -41,8 +41,9 @@ def attention_matrix(
         for axis, names in ((ax.xaxis, columns), (ax.yaxis, rows)):
             shown = np.arange(0, len(names), -(-len(names) // 20))
             axis.set_ticks(shown, [str(names[int(i)]) for i in shown])
+        if max(len(str(name)) for name in columns) > 3:
+            ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=50, ha="right", rotation_mode="anchor")
         ax.tick_params(length=0)
-        ax.tick_params(axis="x", rotation=60)
         ax.spines[:].set_visible(False)
         ax.figure.colorbar(image, ax=ax, label=label, aspect=25, pad=0.02).outline.set_visible(False)
     return ax
