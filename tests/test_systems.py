@@ -36,11 +36,18 @@ SYSTEMS = {
         dict(n_subjects=12, n_windows=20, epochs=10, dim=32, latent=64),
         {},
     ),
+    "lipid_cvae": System(
+        dict(n_lipids=100, n_points=20, dim=32, epochs=45, batch_size=10, lr=4e-3),
+        {("lipids", "from_others"): 0.3},
+    ),
     "modal_merge": System(
         dict(n_rows=512, epochs=15, lr=6e-3, batch_size=32),
         {("series", "from_others"): 0.5},
     ),
-    "meg_decoding": System(dict(array="neuromag102", n_trials=40, n_subjects=4, members=1, epochs=15), {}),
+    "meg_decoding": System(
+        dict(array="neuromag102", n_trials=40, n_subjects=4, evoked=1.0, rhythm=1.0, members=1, epochs=15),
+        {("label", "from_others"): 0.2},
+    ),
 }
 
 

@@ -105,7 +105,7 @@ def _recurrent(net: Any, sensors: Any, c: int, t: int, dim: int, dropout: float)
 
 def _vivit(kind: Any, sensors: Any, c: int, t: int, dim: int, dropout: float) -> nn.Module:
     side = 3 * math.ceil(c**0.5 / 3)  # tubelets of 3 x 3 sensors
-    moment = max(n for n in range(1, 26) if t % n == 0)  # samples; joint attention costs the square of their number
+    moment = max(n for n in range(1, t // 5 + 1) if t % n == 0)  # samples: five moments, or a few more
     net = kind((1, t, side, side), (moment, 3, 3), dim)
     grid = parts.SensorGrid(sensors.cells((side, side)), (side, side), net)
     return nn.Sequential(grid, nn.Dropout(dropout), parts.Summary(dim))

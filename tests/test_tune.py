@@ -1,0 +1,130 @@
+"""The search for settings: validation rows judge, the test rows wait, a study goes on, processes share it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ivekit.tune
+from ivekit import Views
+from ivekit.recipe import Recipe
+from ivekit.tune import Range, space, table, tune
+
+optuna = pytest.importorskip("optuna", reason="optuna (the extra 'tune') is not installed")
+
+RECIPE = '''
+"""A line through points, of which too large a step makes nonsense."""
+from __future__ import annotations
+import torch
+import ivekit as ive
+from ivekit.nn import Flat, Gaussian, MLPDecoder, MLPEncoder
+
+def data(data: str = "points", n_trials: int = 120, seed: int = 0):
+    """data : points"""
+    x = torch.randn(n_trials, 3, generator=torch.Generator().manual_seed(seed))
+    return ive.Views({"x": x, "y": x @ torch.tensor([[1.0], [2.0], [-1.0]])})
+
+def model(data, blind: bool = False, dim: int = 8):
+    """blind : whether it sees nothing"""
+    encoder = MLPEncoder(3, dim)
+    if blind:
+        for p in encoder.parameters():
+            p.requires_grad_(False).zero_()
+    return ive.Conditional({"x": encoder}, {"y": Gaussian(MLPDecoder(dim, 1, ()))})
+
+def objective():
+    return ive.Objective(nll=ive.NLL())
+
+def training(epochs: int = 6, lr: float = 1e-2, batch_size: int = 16):
+    return dict(epochs=epochs, lr=lr, batch_size=batch_size)
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    path = tmp_path / "line.py"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_what_is_typed_is_a_choice_a_range_or_stays():
+    searched, fixed = space(["dim=[16,32]", "lr=1e-4..1e-2", "n=2..5", "encoder=[gru, lstm]", "epochs=10", "data=a..b"])
+    assert searched == {"dim": [16, 32], "lr": Range(1e-4, 1e-2), "n": Range(2, 5), "encoder": ["gru", "lstm"]}
+    assert fixed == ["epochs=10", "data=a..b"] and isinstance(searched["n"].low, int)
+
+
+def test_the_best_is_found_and_only_then_the_test_rows_are_scored(recipe, tmp_path, monkeypatch):
+    judged = []
+    scored = ivekit.tune.held_out
+    monkeypatch.setattr(
+        ivekit.tune, "held_out", lambda m, a, b, *s, **k: judged.append((a, b)) or scored(m, a, b, *s, **k)
+    )
+    found = tune(Recipe(recipe), {"blind": [True, False]}, tmp_path / "study", trials=2, sampler="grid")
+    assert found["blind"].tolist() == [False, True] and found["score"][0] > 0.8 > 0.3 > found["score"][1]
+    assert len(judged) == 2
+    for learnt, judges in judged:
+        assert set(learnt.metadata["split"]) == {"train"} and set(judges.metadata["split"]) == {"validation"}
+    best = tmp_path / "study" / "best"
+    assert (best / "scores.json").is_file() and '"blind": false' in (best / "settings.json").read_text()
+
+
+def test_inner_folds_are_of_training_and_validation_rows_and_keep_groups(recipe):
+    frame = pd.DataFrame(
+        {"subject": np.repeat(list("abcdef"), 20), "split": ["train"] * 60 + ["validation"] * 40 + ["test"] * 20}
+    )
+    data = Views({"x": torch.arange(120)}, metadata=frame)
+    rows = {name: data[(frame["split"] == name).to_numpy()] for name in ("train", "validation", "test")}
+    judged = []
+    for learn, judge in ivekit.tune._folds(rows, 5, "subject", 0):
+        assert not set(learn.metadata["subject"]) & set(judge.metadata["subject"])
+        judged += judge["x"].tolist()
+    assert sorted(judged) == list(range(100))
+
+
+def test_a_study_goes_on_where_it_was_and_draws_nothing_twice(recipe, tmp_path):
+    among = {"lr": Range(1e-4, 1e-1)}
+    first = tune(Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", trials=2, sampler="random")
+    scores = (tmp_path / "study" / "best" / "scores.json").read_bytes()
+    both = tune(Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", trials=4, sampler="random")
+    assert len(first) == 2 and len(both) == 4 and both["lr"].nunique() == 4
+    assert set(first["lr"]) < set(both["lr"])
+    assert (tmp_path / "study" / "best" / "scores.json").read_bytes() == scores
+    with pytest.raises(ValueError, match="holds a study of .* name another folder"):
+        tune(Recipe(recipe, {"epochs": 2}), among, tmp_path / "study", trials=4, sampler="random")
+
+
+def test_several_processes_work_on_one_study(recipe, tmp_path):
+    command = [sys.executable, "-m", "ivekit", "tune", str(recipe), "epochs=1", "lr=0.001..0.1", "--trials", "4"]
+    done = subprocess.run([*command, "--processes", "2", "--out", str(tmp_path / "s")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = table(tmp_path / "s", "line")
+    assert 4 <= len(found) <= 5 and found["lr"].nunique() == len(found)
+    assert "held-out rows" in done.stdout and "y from_others" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("searched", "how", "found"),
+    [
+        ({}, {}, "nothing is searched"),
+        ({"widht": [1, 2]}, {}, "no setting 'widht'.*"),
+        ({"lr": Range(0.1, 0.2)}, {"sampler": "grid"}, r"a grid has choices: lr is the range 0.1..0.2"),
+        ({"dim": [4]}, {"sampler": "guess"}, "sampler is one of tpe, random, grid; got 'guess'"),
+        ({"dim": []}, {}, "nothing to choose from for dim"),
+        ({"dim": [4]}, {"trials": 0}, "trials, folds and processes are at least 1"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(recipe, tmp_path, searched, how, found):
+    with pytest.raises(ValueError, match=found):
+        tune(Recipe(recipe), searched, tmp_path / "study", **how)
+
+
+def test_without_optuna_the_extra_is_named(recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"pip install 'ivekit\[tune\]'"):
+        tune(Recipe(recipe), {"dim": [4, 8]}, tmp_path / "study")
