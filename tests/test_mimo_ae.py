@@ -17,7 +17,7 @@ from ivekit.synth import physiology
 from ivekit.training import DropViews, train
 
 FUSIONS = ("concat", "gate", "attention", "experts")
-SMALL = dict(n_subjects=10, n_windows=16, epochs=14, batch_size=16, dim=32, lr=6e-3)
+SMALL = dict(n_subjects=10, n_windows=16, epochs=30, batch_size=16, dim=32, lr=6e-3)
 
 
 def fit(**settings):
@@ -310,7 +310,7 @@ def test_people_of_different_splits_are_different_and_a_seed_is_a_world():
 @pytest.mark.parametrize(("data", "names"), [("physio", {"ecg", "eda", "rsp"}), ("resting", {"ecg", "ppg", "rsp"})])
 def test_it_trains_on_real_recordings(data, names, data_dir, monkeypatch):
     monkeypatch.setenv("IVEKIT_DATA", str(data_dir))
-    model, _, rows = fit(data=data, step=2.0, epochs=12)
+    model, _, rows = fit(data=data, step=3.0, epochs=12)
     assert set(rows["train"]) == names and rows["train"]["ecg"].shape[1:] == (1, 240)
     scores = baselines.held_out(model, rows["train"], rows["test"])
     for name in names - {"ecg"}:
