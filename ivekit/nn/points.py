@@ -147,8 +147,9 @@ class PointEncoder(nn.Module):
     ) -> Float[Tensor, "b m f2"]:
         """How many points lie around each anchor, and how much their values scatter there: how noisy they are."""
         amount = torch.where(here[:, None], near, -torch.inf).logsumexp(-1, keepdim=True).clamp(min=-10)
-        weights = near.softmax(-1)
-        scatter = (weights @ values.square() - (weights @ values).square()).clamp(min=0)
+        with torch.autocast(near.device.type, enabled=False):  # a difference of squares needs all its digits
+            weights, values = near.float().softmax(-1), values.float()
+            scatter = (weights @ values.square() - (weights @ values).square()).clamp(min=0)
         return torch.cat([0.2 * amount, 0.5 * (scatter + 1e-3).log()], -1)
 
 
