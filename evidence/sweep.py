@@ -26,6 +26,9 @@ CHANGES = [
     {"beta": 2.0},
     {"film": 1.0},
     {"epochs": 60},
+    {"table": "normal"},
+    {"meg": "attention"},
+    {"video": "multiscale"},
 ]
 
 
