@@ -61,6 +61,7 @@ def _read(path: Path) -> tuple[ndarray, dict[str, Any], float]:
     """The numbers, what they are, and the seconds from one volume to the next."""
     try:
         import nibabel
+        from nibabel.filebasedimages import ImageFileError
     except ImportError:
         raise ImportError(f"{path.name} needs nibabel: pip install 'ivekit[imaging]'") from None
     if not path.exists():
@@ -68,7 +69,7 @@ def _read(path: Path) -> tuple[ndarray, dict[str, Any], float]:
     try:
         image: Any = nibabel.load(path)
         x = np.asarray(image.dataobj, "f4")
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from None
     if x.ndim < 3 or any(n != 1 for n in x.shape[4:]):
         raise ValueError(f"{path.name} is {x.shape}: a volume has 3 dimensions, a series 4")

@@ -65,7 +65,7 @@ def parcellate(volumes: Real[ndarray, "*xyz t"], labels: Int[ndarray, "..."]) ->
         raise ValueError("the labels are 0 everywhere: there is no parcel")
     total = np.zeros((len(names), flat.shape[1]))
     np.add.at(total, place, flat[inside != 0])
-    return total / np.bincount(place)[:, None]
+    return total / np.bincount(place).reshape(-1, 1)
 
 
 def grid_parcels(mask: Bool[ndarray, "*xyz"], size: int) -> Int[ndarray, "*xyz"]:
@@ -78,7 +78,7 @@ def grid_parcels(mask: Bool[ndarray, "*xyz"], size: int) -> Int[ndarray, "*xyz"]
     if size < 1:
         raise ValueError(f"size must be at least 1 voxel, got {size}")
     cubes = [-(-n // size) for n in mask.shape]
-    cell = np.ravel_multi_index(np.indices(mask.shape) // size, cubes)
+    cell = np.asarray(np.ravel_multi_index(tuple(np.indices(mask.shape) // size), cubes))
     _, number = np.unique(cell[mask], return_inverse=True)
     labels = np.zeros(mask.shape, int)
     labels[mask] = number + 1

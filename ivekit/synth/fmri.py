@@ -54,7 +54,7 @@ class Brains(World):
         strong = hrf(self.tr * np.arange(n_times) - self.lags[:, None]) > 0.5
         strong = reduce(strong, "p (q t) -> p q", "max", q=times)
         inside = reduce(self.regions, "r (a h) (c w) -> r (a c)", "max", a=cells[0], c=cells[1])
-        return (strong[:, :, None] & inside[self.drives][:, None]).any(0)
+        return np.asarray((strong[:, :, None] & inside[self.drives][:, None]).any(0))
 
 
 def brains(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Real
@@ -18,19 +19,21 @@ def bold(
     ax: Axes | None = None,
     samples: Real[ndarray, "n p t"] | None = None,
     names: Sequence[str] | None = None,
+    step: float | int | None = None,
 ) -> Axes:
     """Draw the courses of parcels above one another, and thin behind each what a model drew of it.
 
-    series (p, t), in one unit; times (t,), in seconds; samples (n, p, t), of the same unit.
+    series (p, t), in one unit; times (t,), in seconds; samples (n, p, t), of the same unit; step, between two
+    parcels, in that unit (as much as the largest needs, by default).
 
     >>> ax = bold(np.random.default_rng(0).random((3, 20)), 1.5 * np.arange(20))
     >>> [text.get_text() for text in ax.get_yticklabels()], ax.get_xlabel()
     (['parcel 0', 'parcel 1', 'parcel 2'], 'time (s)')
     """
-    x = np.asarray(series, float)
-    drawn = np.zeros((0, *x.shape)) if samples is None else np.asarray(samples, float)
-    every = np.concatenate([x[None], drawn])
-    step = 1.05 * max(float(np.ptp(every, axis=(0, 2)).max()), 1e-12)
+    x: Any = np.asarray(series, float)
+    drawn: Any = np.zeros((0, *x.shape)) if samples is None else np.asarray(samples, float)
+    every: Any = np.concatenate([x[None], drawn])
+    step = float(step or 1.05 * max(float(np.ptp(every, axis=(0, 2)).max()), 1e-12))
     with canvas(ax, 60) as ax:
         for p in range(len(x)):
             ground = (len(x) - 1 - p) * step
@@ -39,7 +42,7 @@ def bold(
                 ax.plot(times, one[p] + ground, color=BLUE, linewidth=0.4, alpha=0.5)
             ax.plot(times, x[p] + ground, color=ink(), linewidth=1.2)
         ax.set_yticks([(len(x) - 1 - p) * step for p in range(len(x))], names or [f"parcel {p}" for p in range(len(x))])
-        ax.set(xlabel="time (s)", xlim=(times[0], times[-1]))
+        ax.set(xlabel="time (s)", xlim=(float(np.min(times)), float(np.max(times))))
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     return ax
