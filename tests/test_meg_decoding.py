@@ -88,7 +88,7 @@ def test_files_that_drift_are_decoded_only_when_the_split_leaks(tmp_path):
     for task in ("rest", "task"):
         for chunk in range(6):
             with h5py.File(tmp_path / f"{task}_s1_{chunk}.h5", "w") as file:
-                file["x"] = rng.standard_normal((6, 1)) + 0.01 * rng.standard_normal((6, 2034 * 12)).cumsum(1)
+                file["x"] = rng.standard_normal((20, 1)) + 0.03 * rng.standard_normal((20, 2034 * 20)).cumsum(1)
     data = ive.io.read_h5(tmp_path)
     chunk = data.metadata["task"] + data.metadata["chunk"]
     x, y = data["meg"].mean(-1).numpy(), data["label"].numpy()
