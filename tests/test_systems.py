@@ -33,8 +33,14 @@ SYSTEMS = {
         },
     ),
     "mimo_ae": System(
-        dict(n_subjects=12, n_windows=20, epochs=10, dim=32, latent=64),
-        {},
+        dict(n_subjects=10, n_windows=16, epochs=30, dim=32, batch_size=16, lr=6e-3),
+        {
+            ("ecg", "reconstruction"): 0.3,
+            ("ppg", "reconstruction"): 0.6,
+            ("rsp", "reconstruction"): 0.7,
+            ("ppg", "from_others"): 0.5,
+            ("rsp", "from_others"): 0.6,
+        },
     ),
     "lipid_cvae": System(
         dict(n_lipids=100, n_points=20, dim=32, epochs=45, batch_size=10, lr=4e-3),
