@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -99,7 +100,7 @@ def _matrix(path: Path) -> Float[np.ndarray, "c t"]:
     """The one matrix of a file."""
     found: dict[str, np.ndarray] = {}
 
-    def look(name: str, thing: object) -> None:
+    def look(name: str, thing: Any) -> None:
         if isinstance(thing, h5py.Dataset) and thing.ndim == 2 and np.issubdtype(thing.dtype, np.number):
             found[name] = thing[()]
 
