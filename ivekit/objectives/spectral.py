@@ -180,21 +180,25 @@ class Uncertain(nn.Module):
 
     term : any ``(out, views, step) -> (b,)`` that is not negative.
 
+    The logarithm of s^2 is ten times a parameter: an optimiser whose steps are of the size of its learning rate would
+    otherwise need a thousand of them to halve a weight.
+
     >>> Uncertain(lambda out, views, step: torch.ones(2)).weight
     tensor(0.5000)
     """
 
     def __init__(self, term: Any):
         super().__init__()
-        self.term, self.log_variance = term, nn.Parameter(torch.zeros(()))
+        self.term, self.tenth = term, nn.Parameter(torch.zeros(()))
 
     @property
     def weight(self) -> Float[Tensor, ""]:
         """What the term is multiplied with now."""
-        return 0.5 * (-self.log_variance.detach()).exp()
+        return 0.5 * (-10 * self.tenth.detach()).exp()
 
     def forward(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
-        return 0.5 * (-self.log_variance).exp() * self.term(out, views, step) + 0.5 * self.log_variance
+        log_variance = 10 * self.tenth
+        return 0.5 * (-log_variance).exp() * self.term(out, views, step) + 0.5 * log_variance
 
     def extra_repr(self) -> str:
         return f"weight={self.weight.item():.3g}"
