@@ -53,7 +53,7 @@ runs: $(STAMP)   ## train the default run that the notebooks load
 	$(BIN)/python -m ivekit train ive --out data_samples/runs/ive
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
-	set -e; for study in recovery sweep figures; do $(BIN)/python evidence/$$study.py; done
+	set -e; for study in recovery sweep figures cross_modal; do $(BIN)/python evidence/$$study.py; done
 
 bench: $(STAMP)  ## the benchmarks
 	set -e; for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark; done
