@@ -5,8 +5,9 @@ from .points import PointScore, to_cartesian, to_spherical
 from .sampling import fill, resample
 from .sensors import Sensors
 from .standardise import Standardise, Whiten, ZScore
+from .text import from_bytes, to_bytes
 
 __all__ = [
-    "PointScore", "Sensors", "Standardise", "Whiten", "ZScore", "band_pass", "fill", "resample", "to_cartesian",
-    "to_spherical", "windows", "z_score",
+    "PointScore", "Sensors", "Standardise", "Whiten", "ZScore", "band_pass", "fill", "from_bytes", "resample",
+    "to_bytes", "to_cartesian", "to_spherical", "windows", "z_score",
 ]  # fmt: skip
