@@ -174,9 +174,11 @@ def scatter3d(
     """
     import plotly.graph_objects as go
 
-    x, y, z = np.asarray(xyz, np.float32).T
+    x, y, z = np.round(np.asarray(xyz, float).T, 4).tolist()  # as text: arrays would be stored as long base64
     low, high = limits or (None, None)
-    look = dict(size=3, color=np.asarray(values, np.float32), colorscale="Viridis", cmin=low, cmax=high)
+    look = dict(
+        size=3, color=np.round(np.asarray(values, float), 4).tolist(), colorscale="Viridis", cmin=low, cmax=high
+    )
     dots = go.Scatter3d(x=x, y=y, z=z, mode="markers", marker=look | dict(colorbar=dict(title=label)))
     figure = go.Figure(dots)
     figure.update_layout(width=520, height=400, margin=dict(l=0, r=0, t=0, b=0), scene=dict(aspectmode="data"))
