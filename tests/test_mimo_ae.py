@@ -194,7 +194,7 @@ def test_weights_learned_by_uncertainty_move(trained):
     _, objective, _ = fit(weighting="uncertainty", n_windows=6, epochs=3)
     weights = {name: float(term.weight) for name, term in objective.terms.items()}
     assert all(isinstance(term, Uncertain) for term in objective.terms.values())
-    assert weights["spectral"] > weights["waveform"] > 0.5, weights  # the one that is smaller counts for more
+    assert min(weights.values()) > 0.55, weights  # from 0.5, since both errors are below 1
     assert not [term for term in trained[1].terms.values() if isinstance(term, Uncertain)]
 
 
