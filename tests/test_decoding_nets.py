@@ -229,7 +229,7 @@ def test_the_transformers_of_the_recipe_have_half_a_million_parameters():
 
 
 def test_it_is_the_vivit_of_transformers_with_copied_weights():
-    hub = pytest.importorskip("transformers", reason="transformers, the oracle of this test, is not installed")
+    hub = pytest.importorskip("transformers", "5.0", reason="transformers 5, the oracle of this test, is not installed")
     d, tubelet = 32, (2, 4, 4)
     config = hub.VivitConfig(
         image_size=8, num_frames=6, tubelet_size=list(tubelet), num_channels=1, hidden_size=d, num_hidden_layers=2,
@@ -245,24 +245,25 @@ def test_it_is_the_vivit_of_transformers_with_copied_weights():
         "embed.1.bias": state["embeddings.patch_embeddings.projection.bias"],
     }
     for i in range(2):
-        layer = {name.split(f"layer.{i}.")[1]: w for name, w in state.items() if f"layer.{i}." in name}
+        layer = {name.removeprefix(f"layers.{i}."): w for name, w in state.items() if name.startswith(f"layers.{i}.")}
         for kind in ("weight", "bias"):
-            q, k, v = (layer[f"attention.attention.{name}.{kind}"] for name in ("query", "key", "value"))
             copied |= {
                 f"blocks.{i}.attend.norm.{kind}": layer[f"layernorm_before.{kind}"],
-                f"blocks.{i}.attend.to_q.{kind}": q,
-                f"blocks.{i}.attend.to_kv.{kind}": torch.cat([k, v]),
-                f"blocks.{i}.attend.to_out.{kind}": layer[f"attention.output.dense.{kind}"],
+                f"blocks.{i}.attend.to_q.{kind}": layer[f"attention.q_proj.{kind}"],
+                f"blocks.{i}.attend.to_kv.{kind}": torch.cat([layer[f"attention.{n}_proj.{kind}"] for n in "kv"]),
+                f"blocks.{i}.attend.to_out.{kind}": layer[f"attention.o_proj.{kind}"],
                 f"blocks.{i}.net.0.{kind}": layer[f"layernorm_after.{kind}"],
-                f"blocks.{i}.net.1.{kind}": layer[f"intermediate.dense.{kind}"],
-                f"blocks.{i}.net.3.{kind}": layer[f"output.dense.{kind}"],
+                f"blocks.{i}.net.1.{kind}": layer[f"mlp.fc1.{kind}"],
+                f"blocks.{i}.net.3.{kind}": layer[f"mlp.fc2.{kind}"],
             }
     ours.load_state_dict(copied)
     x = noise(2, 1, 6, 8, 8)
     with torch.no_grad():
         tokens = theirs.embeddings.patch_embeddings(rearrange(x, "b c t h w -> b t c h w"))
-        out = theirs.encoder(tokens + copied["position"])
-        expected = out[0] if isinstance(out, tuple) else out.last_hidden_state
+        expected = tokens + copied["position"]
+        for block in theirs.layers:
+            said = block(expected)
+            expected = said[0] if isinstance(said, tuple) else said
         torch.testing.assert_close(ours(x), expected, atol=1e-5, rtol=1e-5)
 
 
