@@ -294,3 +294,31 @@ def test_it_is_a_decoder_of_a_multimodal_vae():
     v = data.masked(y=holes).replace(y=torch.where(holes, data["y"], torch.nan))
     score = model(v).p["y"].log_prob(v["y"], v.present["y"])
     assert score.isfinite().all()
+
+
+# the scores that judge samples ---------------------------------------------------------------------------------
+
+
+def test_crps_of_normal_samples_is_the_formula():
+    """``s (u (2 Phi(u) - 1) + 2 phi(u) - 1 / sqrt(pi))``, u = (y - m) / s (Gneiting et al., 2005)."""
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(0)
+    samples, y = 1 + 2 * rng.standard_normal((200000, 1, 1)), np.array([[2.5]])
+    u = 0.75
+    exact = 2 * (u * (2 * norm.cdf(u) - 1) + 2 * norm.pdf(u) - 1 / np.sqrt(np.pi))
+    assert metrics.crps(samples, y)[0] == pytest.approx(exact, rel=0.01)
+
+
+def test_the_energy_score_is_that_of_all_pairs_and_least_for_the_truth():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((5, 3, 2)), rng.standard_normal((3, 2))
+    pairs = [np.linalg.norm(x[i] - x[j], axis=-1) for i in range(5) for j in range(5) if i != j]
+    plain = np.linalg.norm(x - y, axis=-1).mean(0) - 0.5 * np.mean(pairs, 0)
+    np.testing.assert_allclose(metrics.energy_score(x, y), plain)
+    truth = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 3000)
+    right = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], (64, 3000))
+    scores = [metrics.energy_score(s, truth).mean() for s in (right, rng.standard_normal((64, 3000, 2)))]
+    assert scores[0] < 0.99 * scores[1]  # the same widths, but not the correlation
+    with pytest.raises(ValueError, match="1 samples say nothing"):
+        metrics.energy_score(x[:1], y)
