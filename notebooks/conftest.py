@@ -34,7 +34,9 @@ def unit(text: str) -> float:
     """One unit in the last printed place; 0 for an integer, which is exact."""
     digits, _, exponent = text.lower().partition("e")
     decimals = len(digits.partition(".")[2])
-    return 10.0 ** (int(exponent or 0) - decimals) if decimals or exponent else 0.0
+    if not (decimals or exponent):
+        return 0.0
+    return float(f"1e{int(exponent or 0) - decimals}")  # infinite for "3e4989", which is in the colour "#3e4989"
 
 
 def text_difference(stored: str, now: str, rtol: float = 0.0) -> str | None:
