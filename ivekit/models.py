@@ -170,10 +170,11 @@ class MultimodalVAE(nn.Module):
 
     def weights(self, views: Views) -> dict[str, Float[Tensor, "b n"]]:
         """What each view weighs in the shared belief, by name and step: gate, attention, or part of the precision."""
-        if not hasattr(self.posterior, "weights"):
+        weigh: Any = getattr(self.posterior, "weights", None)
+        if weigh is None:
             raise ValueError(f"a {type(self.posterior).__name__} does not weigh its views against each other")
         tokens = _tokens(self.encoders, self.standardise(views))
-        return self.posterior.weights({name: t for name, t in tokens.items() if name not in self.condition})
+        return weigh({name: t for name, t in tokens.items() if name not in self.condition})
 
     def _beliefs(self, tokens: dict[str, Tokens]) -> dict[str, Any]:
         own = {name: head({name: tokens[name]}) for name, head in self.private.items()}

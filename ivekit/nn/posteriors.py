@@ -88,7 +88,7 @@ class ProductOfExperts(Experts):
         return Normal(mean, (0.5 * log_variance).exp())
 
     def weights(self, tokens: dict[str, Tokens]) -> dict[str, Float[Tensor, "b n"]]:
-        """By name, each view's part of the belief's precision, the mean over a step's latents; the rest is the prior's."""
+        """By name, each view's part of the belief's precision, over a step's latents; the rest is the prior's."""
         _, log_variance, present = self.beliefs(tokens)
         precision = torch.where(present[..., None], (-log_variance).exp(), 0)
         shares = rearrange(precision / (1 + precision.sum(0)), "m b (n k) -> m b n k", n=self.steps).mean(-1)

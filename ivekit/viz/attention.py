@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float, Real
 from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def attention_matrix(
             shown = np.arange(0, len(names), -(-len(names) // 20))
             axis.set_ticks(shown, [str(names[int(i)]) for i in shown])
         if max(len(str(name)) for name in columns) > 3:
-            ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=50, ha="right", rotation_mode="anchor")
+            plt.setp(ax.get_xticklabels(), rotation=50, ha="right", rotation_mode="anchor")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.figure.colorbar(image, ax=ax, label=label, aspect=25, pad=0.02).outline.set_visible(False)
