@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 import ivekit as ive
 from ivekit import synth
+from ivekit.baselines import held_out
 from ivekit.baselines.conditions import conditioned
 from ivekit.baselines.forecast import autoregression, persistence
 from ivekit.nn import AdaIN, CrossAttention, FiLM, ResNet3d
@@ -223,3 +226,17 @@ def test_the_planted_relation_is_in_the_world():
     assert world.relation(8, (4, 4)).sum(1).tolist() == [4] * 8
     with pytest.raises(ValueError, match="do not divide"):
         world.relation(5, (4, 4))
+
+
+@pytest.mark.skipif("IVEKIT_DATA" not in os.environ, reason="IVEKIT_DATA is not set: it names the real recordings")
+def test_real_bold_tells_what_was_seen():
+    """The run that is held out: which of eight objects was on the screen, from half a slice."""
+    said = dict(data="fmri", source="bold", target="stimulus", encoder="mlp", decoder="mlp", epochs=20, lr=1e-3)
+    recipe = Recipe("modal_merge", said)
+    rows = parts(recipe.data())
+    model = recipe.model(rows["train"])
+    for _ in train(model, recipe.objective(rows["train"]), rows["train"], **recipe.training(rows["train"])):
+        pass
+    score = held_out(model, rows["train"], rows["test"])["stimulus"]["from_others"]
+    assert score["model"] > 0.25 and score["zero"] < 0.05, score
+    assert rows["test"].metadata["run"].nunique() == 1

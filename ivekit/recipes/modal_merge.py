@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import ivekit as ive
-from ivekit import synth
+from ivekit import io, synth
 from ivekit.nn import (
     AdaIN,
     Autoregressive,
@@ -61,19 +61,20 @@ def data(
 ) -> Any:  # fmt: skip
     """The recordings.
 
-    data : pairs (simulated scenes, seen four ways), or a folder of saved rows
-    source : the view that is given: image, series, text or table; or several, as image+text
+    data : pairs (simulated scenes, seen four ways); fmri (of IVEKIT_DATA: bold, stimulus); or a folder of saved rows
+    source : the view that is given: image, series, text or table, or as the rows call it; or several, as image+text
     target : the view that is told; where it is also given, its second recording (the future of a series) is told
     n_rows : of the simulated scenes
     volume : whether the simulated images have a depth, too
     noise : standard deviation of what is added to the simulated pixels and samples
     """
-    if data != "pairs":
-        raise ValueError(f"data is pairs, or a folder of saved rows; got {data!r}")
-    views = synth.pairs(n_rows, seed, volume, noise).views
+    if data not in ("pairs", "fmri"):
+        raise ValueError(f"data is pairs, fmri, or a folder of saved rows; got {data!r}")
+    views = synth.pairs(n_rows, seed, volume, noise).views if data == "pairs" else io.read_haxby(seed=seed)
     names = [*source.split("+"), _told(views, source, target)]
     tensors, present = ({name: of[name] for name in names} for of in (views.tensors, views.present))
-    return ive.Views(tensors, present, about={name: views.about[name] for name in names if name in views.about})
+    about = {name: views.about[name] for name in names if name in views.about}
+    return ive.Views(tensors, present, views.metadata, about)
 
 
 def model(
