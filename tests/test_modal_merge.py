@@ -149,7 +149,7 @@ def test_every_setting_changes_the_run(name, as_it_is):
         ({"encoder": "gru"}, "encoder of image is one of default, resnet; got 'gru'"),
         ({"decoder": "convolution"}, "decoder of series is one of default, transformer, lstm, mlp; got 'convolution'"),
         ({"target": "text", "conditioner": "diffusion"}, "bytes are no numbers to add noise to"),
-        ({"data": "nothing"}, "pairs, or a folder of saved rows; got 'nothing'"),
+        ({"data": "nothing"}, "pairs, fmri, or a folder of saved rows; got 'nothing'"),
     ],
 )
 def test_what_nobody_knows_is_refused_by_name(settings, words):
