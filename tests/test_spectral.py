@@ -19,6 +19,11 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def called(thing: object) -> str:
+    """A name that is the same in every process."""
+    return getattr(thing, "__name__", str(thing))
+
+
 def rows(b: int = 40) -> Views:
     """Two signals of very different units and means, one of two channels."""
     scale = torch.tensor([1e-3, 30.0])[:, None]
@@ -33,7 +38,7 @@ def constant(v: Views) -> Outputs:
     return said(**{n: x.mean((0, 2), keepdim=True).expand_as(x) for n, x in v.items()})
 
 
-@pytest.mark.parametrize("features", FEATURES, ids=str)
+@pytest.mark.parametrize("features", FEATURES, ids=called)
 def test_a_weight_is_a_share(features):
     """The training mean loses the weight itself, the truth nothing, whatever the units, channels and transform."""
     v, term = rows(), Spectral(rows(), 0.3, features)
@@ -60,7 +65,9 @@ def test_parseval():
 
 
 @pytest.mark.parametrize(
-    ("features", "free"), [(amplitude, True), (WithPhase(), False), (Resolutions(), False), (samples, False)], ids=str
+    ("features", "free"),
+    [(amplitude, True), (WithPhase(), False), (Resolutions(), False), (samples, False)],
+    ids=called,
 )
 def test_a_shift_of_two_seconds_costs_something_unless_phase_is_forgotten(features, free):
     """A beat that comes 2 s late. The amplitudes of the whole window are blind to it; that is what others are for."""
