@@ -42,10 +42,13 @@ def test_what_is_in_the_band_stays_where_it_was():
 
 
 def test_it_agrees_with_another_zero_phase_filter():
-    x = np.random.default_rng(0).normal(size=(2, 3000)).cumsum(1)
+    """Where both are sure: slopes differ, so nothing is near the edges."""
+    phase = np.random.default_rng(0).uniform(0, 2 * np.pi, (2, 6, 1))
+    frequency = np.array([[0.1], [0.3], [2.0], [3.3], [5.0], [20.0]])
+    x = np.cos(2 * np.pi * frequency * np.arange(3000) / SFREQ + phase).sum(1)
     ours = band_pass(x, SFREQ, 1.0, 8.0, order=4)
     theirs = mne.filter.filter_data(x, SFREQ, 1.0, 8.0, verbose="error")
-    assert np.corrcoef(ours[:, INNER].ravel(), theirs[:, INNER].ravel())[0, 1] > 0.98
+    assert np.corrcoef(ours[:, INNER].ravel(), theirs[:, INNER].ravel())[0, 1] > 0.99
 
 
 def test_the_order_makes_slopes_steeper():

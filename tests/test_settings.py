@@ -41,7 +41,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "lipid_cvae": dict(
         data=SAVED, n_lipids=24, n_sections=7, n_points=12, withheld=0.3, noise="student", level=0.2,
         system=({"data": TABLE}, "spherical"), latent=5, dim=24, encoder="grid", decoder="grid", bandwidth=0.5,
-        likelihood="laplace", scale="all", beta=0.5, schedule="cyclical", free_bits=0.5, l1=0.1, smooth=0.0,
+        likelihood="laplace", scale="all", beta=0.5, schedule="cyclical", free_bits=5.0, l1=0.1, smooth=0.0,
         bounds=({"lr": 0.1}, 0.0), seen=(0.5, 0.6), epochs=2, batch_size=4, lr=1e-3, clip=0.01,
     ),
     "modal_merge": dict(

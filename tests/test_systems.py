@@ -7,12 +7,19 @@ is fed zeros, in every one of three seeds. Who wins against the linear baseline 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import pytest
 import torch
 
 from ivekit.recipe import Recipe, run
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "evidence"))
+import systems  # noqa: E402
 
 
 class System(NamedTuple):
@@ -69,3 +76,12 @@ def test_a_system_beats_its_trivial_predictors(name, seed, tmp_path):
         assert said["model"] > said["constant"] + margin, (view, metric, said)
         assert said["model"] > said["zero"] + margin, (view, metric, said)
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+def test_the_table_of_the_readme_is_the_study_s():
+    """All five recipes, three seeds each; no number is typed in."""
+    said = systems.table()
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8"), "python evidence/systems.py --table"
+    frame = pd.read_csv(systems.TABLE)
+    assert set(zip(frame["recipe"], frame["seed"])) == set(systems.STUDY)
+    assert set(frame["recipe"]) == set(SYSTEMS) and (frame["seconds"] < 300).all()

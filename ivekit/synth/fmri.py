@@ -45,8 +45,8 @@ class Brains(World):
         True where a region of the cell drives some parcel whose response is above half its peak in the stretch.
 
         >>> world = brains(4)
-        >>> world.relation(5, (4, 4)).shape, world.relation(1, (4, 4)).sum()
-        ((5, 16), np.int64(4))
+        >>> world.relation(4, (4, 4)).shape, world.relation(1, (4, 4)).sum()
+        ((4, 16), np.int64(4))
         """
         n_times = self.expected.shape[-1]
         if len(cells) != 2 or n_times % times or any(SIZE % n for n in cells):
