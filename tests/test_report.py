@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pandas as pd
@@ -206,10 +207,31 @@ def test_a_bare_run_is_a_page_too(tmp_path):
 
 
 def test_what_cannot_be_drawn_is_listed(tmp_path):
-    views = Views({"label": torch.zeros(N, dtype=torch.int64)})
-    out = Outputs({}, {}, {"label": Categorical(torch.zeros(N, 4))})
+    views = Views({"label": torch.zeros(N, 2, dtype=torch.int64)})
+    out = Outputs({}, {}, {"label": Categorical(torch.zeros(N, 2, 4))})
     text = Reader(report.write(tmp_path / "r.html", **parts(views) | {"outputs": out}).read_text()).text
-    assert "label is not drawn: the model tells (4,) for a row of ()" in text
+    assert "label is not drawn: the model tells (2, 4) for a row of (2,)" in text
+
+
+def test_labels_are_a_confusion_matrix(tmp_path):
+    """Which class is taken for which, by the names that the rows give them; and no latents where there are none."""
+    labels = torch.arange(N) % 3
+    views = Views({"seen": labels}, about={"seen": {"classes": ["face", "house", "shoe"]}})
+    logits = 9.0 * torch.eye(3)[(labels + (labels == 2)) % 3]  # every shoe is taken for a face
+    given = parts(recording()) | {
+        "data": views,
+        "views": views,
+        "outputs": Outputs({}, {}, {"seen": Categorical(logits)}),
+    }
+    html = report.write(tmp_path / "report.html", **(given | {"latents": {}, "kl": {}})).read_text()
+    assert "the class that is most probable to the model, by the true one" in html
+    assert "no view that can be drawn" not in html and "This model has no latents" in html
+    (one,), undrawn = report.compare(given["outputs"], views)
+    assert not undrawn and one.about == {"classes": ["face", "house", "shoe"]}
+    ((_, draw, _),) = report.figures.pictures(one)
+    draw(figure := plt.figure())
+    shares = np.array([float(text.get_text()) for text in figure.axes[0].texts]).reshape(3, 3)
+    np.testing.assert_array_equal(shares, [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
 
 
 def test_the_watch_over_training_is_drawn(tmp_path):

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ivekit.recipe import Recipe, run
+from ivekit.recipe import Recipe, load, run
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "evidence"))
@@ -69,13 +69,15 @@ SYSTEMS = {
 def test_a_system_beats_its_trivial_predictors(name, seed, tmp_path):
     torch.set_num_threads(1)
     system = SYSTEMS[name]
-    run(Recipe(name, {**system.settings, "seed": seed, "device": "cpu"}), tmp_path / "run", disable=True)
+    model = run(Recipe(name, {**system.settings, "seed": seed, "device": "cpu"}), tmp_path / "run", disable=True)
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     for (view, metric), margin in system.beats.items():
         said = scores[view][metric]
         assert said["model"] > said["constant"] + margin, (view, metric, said)
         assert said["model"] > said["zero"] + margin, (view, metric, said)
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    again, _ = load(tmp_path / "run")  # without the data
+    assert {n: w.shape for n, w in again.state_dict().items()} == {n: w.shape for n, w in model.state_dict().items()}
 
 
 def test_the_table_of_the_readme_is_the_study_s():

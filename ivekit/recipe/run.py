@@ -181,7 +181,7 @@ def report(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) ->
         losses=pd.read_csv(folder / "losses.csv"),
         outputs=outputs,
         views=shown,
-        latents=latents(model, shown),
+        latents=latents(model, shown) if hasattr(model, "encode") else {},
         kl={block: of["kl"].to_numpy() for block, of in used.groupby("block", sort=False)},
         notes=_notes(folder),
         command=f"python -m ivekit train {recipe.name} {changed}".strip(),

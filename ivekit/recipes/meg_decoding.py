@@ -34,7 +34,8 @@ def data(
         return synth.states(n_trials, n_subjects, array, evoked, rhythm, seed)
     if data == "hand_movement":
         views = io.read_hand_movement(seed=seed)
-        label, about = views["behaviour"].argmax(1), {"meg": views.about["meg"]}
+        label, moves = views["behaviour"].argmax(1), views.about["behaviour"]["columns"]
+        about = {"meg": views.about["meg"], "label": {"classes": moves}}
         return ive.Views({"meg": views["meg"], "label": label}, None, views.metadata, about)
     if Path(data).is_dir():
         return io.read_h5(data)
@@ -67,9 +68,16 @@ def model(
     nets = [ENCODERS[encoder](sensors, n_chans, n_out, dim, dropout) for _ in range(members)]
     return ive.Conditional(
         {"meg": nn.Sequential(slow, parts.Jitter(noise, drop, shift), parts.SideBySide(nets))},
-        {"label": parts.Committee([nn.Linear(dim, int(data["label"].max()) + 1) for _ in nets])},
+        {"label": parts.Committee([nn.Linear(dim, len(_classes(data))) for _ in nets])},
         standardise=ive.Standardise.fit(data, meg=transforms[standardise]),
     )
+
+
+def _classes(data: ive.Views) -> list[str]:
+    """What the labels mean; a model is made from it when there are no rows, too."""
+    if not (known := (data.about.get("label") or {}).get("classes")):
+        raise ValueError('what the labels are must be known: about["label"] = {"classes": [a name for each number]}')
+    return known
 
 
 def _slow(n_times: int, sfreq: float, highest: float | None) -> tuple[nn.Module, int]:

@@ -19,6 +19,7 @@ from numpy import ndarray
 from ..models import Outputs
 from ..views import Views
 from . import sections
+from .classes import one_hot
 from .figures import Told
 from .page import Pictures, put, whole
 
@@ -89,16 +90,20 @@ def _array(x: Any) -> ndarray:
 
 def compare(outputs: Outputs, views: Views) -> tuple[list[Told], list[str]]:
     """Each view beside what is told of it, and sentences about those that cannot be compared."""
-    pairs, undrawn = {}, []
+    pairs, abouts, undrawn = {}, dict(views.about), []
     for name, p in outputs.p.items():
-        data, model = _array(views[name]), _array(p.mean)
+        data, model, about = _array(views[name]), _array(p.mean), abouts.get(name)
+        if data.ndim == 1 and model.ndim == 2:  # labels, and the probabilities of their classes
+            known = about if isinstance(about, Mapping) else {}
+            classes = known.get("classes", known.get("names", range(model.shape[1])))
+            data, abouts[name] = one_hot(data, model.shape[1]), {"classes": list(classes)}
         if data.shape != model.shape:
             undrawn.append(f"{name} is not drawn: the model tells {model.shape[1:]} for a row of {data.shape[1:]}.")
             continue
         here = _array(views.present[name]).astype(bool)
         pairs[name] = np.where(here.reshape(*here.shape, *[1] * (data.ndim - here.ndim)), data, np.nan), model
     row = typical_row(pairs) if pairs else 0
-    return [Told(name, data, model, views.about.get(name), row) for name, (data, model) in pairs.items()], undrawn
+    return [Told(name, data, model, abouts.get(name), row) for name, (data, model) in pairs.items()], undrawn
 
 
 def typical_row(pairs: Mapping[str, tuple[Float[ndarray, "b ..."], Float[ndarray, "b ..."]]]) -> int:

@@ -18,6 +18,7 @@ from numpy import ndarray
 from .. import viz
 from ..topomap import KINDS, Topomap
 from ..viz.style import ink
+from . import classes
 
 MOST_COLUMNS = 64  # of a table drawn one by one; more are points of a map
 UNITS = {"mag": "fT", "grad": "fT/cm", "eeg": "µV"}
@@ -64,7 +65,10 @@ class Told:
 
 
 def pictures(told: Told) -> Iterator[Picture]:
-    """The figures of a view: fields and waveforms, frames, bars, traces; for another shape, told over observed."""
+    """The figures of a view: classes, fields and waveforms, frames, bars, traces; else told over observed."""
+    if told.said("classes"):
+        yield classes.confusion(told)
+        return
     rank = told.data.ndim - 1
     maps = _maps(told) if told.is_sensors and rank == 2 else []
     for topo in maps:
