@@ -126,7 +126,8 @@ def test_other_choices_that_are_not_there_are_refused(world):
         Recipe("meg_decoding", dict(data="hands")).data()
     with pytest.raises(ValueError, match="no position is known"):
         bare = ive.Sensors(["a", "b"], np.full((2, 2), np.nan), ["mag"] * 2, 125.0)
-        rows = ive.Views({"meg": torch.randn(9, 2, 50), "label": torch.arange(9) % 2}, about={"meg": bare, "label": {"classes": "ab"}})
+        about = {"meg": bare, "label": {"classes": ["a", "b"]}}
+        rows = ive.Views({"meg": torch.randn(9, 2, 50), "label": torch.arange(9) % 2}, about=about)
         Recipe("meg_decoding", dict(encoder="vivit")).model(rows)
     with pytest.raises(ValueError, match="what the labels are must be known"):
         Recipe("meg_decoding").model(ive.Views({"meg": rows["meg"], "label": rows["label"]}, about={"meg": bare}))
