@@ -137,7 +137,7 @@ TEXTS = {
 }
 POINTS = {  # some of 11 places and values are missing, in every fourth row all of them
     "PointEncoder": (lambda: parts.PointEncoder(D), lambda m, b: m(places(b, 4), found(b)).x, (4, D)),
-    "GridEncoder": (lambda: parts.GridEncoder(D, shape=(4, 4, 8)), lambda m, b: m(places(b, 4), found(b)).x, (3, D)),
+    "GridEncoder": (lambda: parts.GridEncoder(D), lambda m, b: m(places(b, 4), found(b)).x, (3, D)),
     "CoordinateEncoder": (lambda: parts.CoordinateEncoder(D), lambda m, b: m(places(b, 3)), (11, D)),
     "FourierFeatures": (lambda: parts.FourierFeatures(5), lambda m, b: m(places(b, 3)), (11, 13)),
     "PointDecoder": (lambda: parts.PointDecoder(K, D), lambda m, b: m(codes(b), tokens(b, 11)), (11,)),
