@@ -9,13 +9,13 @@ with the conditions of other rows, and those of the constant predictor, the zero
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import torch
+from recovery import append
 
 from ivekit.baselines import held_out
 from ivekit.baselines.conditions import conditioned
@@ -44,23 +44,13 @@ def study(source: str, target: str, seed: int) -> dict:
     return {"source": source, "target": target, "seed": seed} | row | {"seconds": round(took, 1)}
 
 
-def append(row: dict) -> None:
-    """Writes a row at the end of the table."""
-    new = not TABLE.exists()
-    with TABLE.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def main(most: int = len(STUDY)) -> None:
     """Runs what the table does not hold yet."""
     torch.set_num_threads(1)
     table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame({"source": [], "target": [], "seed": []})
     done = set(zip(table["source"], table["target"], table["seed"].astype(int)))
     for source, target, seed in [run for run in STUDY if run not in done][:most]:
-        append(row := study(source, target, seed))
+        append(TABLE, row := study(source, target, seed))
         print(row, flush=True)
 
 

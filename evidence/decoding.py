@@ -16,7 +16,6 @@ Beside every network stand, on the same rows, "lda" (shrinkage LDA on the part o
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from recovery import append
 from scipy.signal import butter, sosfiltfilt
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
@@ -143,18 +143,8 @@ def main(arguments: list[str]) -> None:
             scores = metrics.decoding(rows["label"][b].numpy(), p)
             said = {"study": name, "who": who, "repeat": repeat, "fold": fold, "rows": len(a), "test": len(b)}
             price = {key: price.get(key, "") for key in ("parameters", "flop", "megabytes", "seconds")}
-            append(said | {key: _short(value) for key, value in (scores | price).items()})
+            append(TABLE, said | {key: _short(value) for key, value in (scores | price).items()})
             print(f"{name:10} {who:12} {repeat} {fold:14} {scores['accuracy']:.3f}", flush=True)
-
-
-def append(row: dict) -> None:
-    """One more row of the CSV, with the head if it is the first."""
-    new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _short(value: float | str) -> float | str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Num
-from torch import Tensor, nn
+from torch import Tensor
+
+from .standardise import ZScore, floating
 
 
 def to_spherical(xyz: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
@@ -34,7 +36,7 @@ def to_cartesian(spherical: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 
     return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), radius * np.cos(polar)], -1)
 
 
-class PointScore(nn.Module):
+class PointScore(ZScore):
     """Mean 0 and standard deviation 1 over all points of the training rows, the same wherever a point lies.
 
     Of values ``(b, n)`` there is one mean and one deviation; of points with several numbers, ``(b, n, f)``, one for
@@ -46,10 +48,6 @@ class PointScore(nn.Module):
     (tensor([[ 1.,  1., -1.]]), tensor([[2.]]))
     """
 
-    loc: Tensor
-    scale: Tensor
-    log_det: Tensor
-
     def fit(self, x: Num[Tensor, "b n *f"], mask: Bool[Tensor, "b *any"]) -> PointScore:
         """Takes the statistics of the training rows, of what was recorded in them."""
         if x.ndim not in (2, 3):
@@ -60,16 +58,5 @@ class PointScore(nn.Module):
         sd = (torch.where(here, x64 - mean, 0).square().sum((0, 1)) / n).sqrt()
         sd = torch.where(sd > 1e-12 * mean.abs().clamp(min=1e-30), sd, 1.0)
         for name, value in {"loc": mean, "scale": sd, "log_det": -sd.log()}.items():
-            self.register_buffer(name, value.to(x.dtype if x.is_floating_point() else torch.get_default_dtype()))
+            self.register_buffer(name, value.to(floating(x)))
         return self
-
-    def forward(self, x: Num[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        return (x - self.loc) / self.scale
-
-    def inverse(self, u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """Back to the data's units."""
-        return u * self.scale + self.loc
-
-    def spread(self, sd: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """A standard deviation of standardised numbers in the data's units."""
-        return sd * self.scale

@@ -35,7 +35,7 @@ class ZScore(nn.Module):
         sd = (torch.where(here, flat - mean[:, None], 0).square().sum(1) / n).sqrt()
         sd = torch.where(sd > 1e-12 * mean.abs().clamp(min=1e-30), sd, 1.0)
         for name, value in {"loc": mean, "scale": sd, "log_det": -sd.log()}.items():
-            self.register_buffer(name, value.reshape(shape).to(_floating(x)))
+            self.register_buffer(name, value.reshape(shape).to(floating(x)))
         return self
 
     def forward(self, x: Num[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -100,9 +100,9 @@ class Whiten(nn.Module):
         x64 = space @ x64
         time, untime = _square_roots(_covariance(x64, here, "b c t -> t (b c)"), self.shrink[1])
         for name, value in {"loc": mean, "space": space, "unspace": unspace, "time": time, "untime": untime}.items():
-            self.register_buffer(name, value.to(_floating(x)))
+            self.register_buffer(name, value.to(floating(x)))
         log_det = torch.linalg.slogdet(space)[1] / n_chans + torch.linalg.slogdet(time)[1] / n_times
-        self.register_buffer("log_det", log_det.reshape(1, 1).to(_floating(x)))
+        self.register_buffer("log_det", log_det.reshape(1, 1).to(floating(x)))
         return self
 
     def forward(self, x: Num[Tensor, "*b c t"]) -> Float[Tensor, "*b c t"]:
@@ -163,7 +163,7 @@ class Standardise(nn.Module):
         return views.replace(**new)
 
 
-def _floating(x: Tensor) -> torch.dtype:
+def floating(x: Tensor) -> torch.dtype:
     """The type of statistics of `x`: its own, or that of real numbers for whole ones (pixels, say)."""
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
