@@ -1,0 +1,88 @@
+"""A check of an explanation: a number beside what it would be if the explanation meant nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
+
+from ..views import Views
+
+Target = Callable[..., Any]  # Outputs -> (b,) or (b, k); or (Outputs, Views) -> the same, with the rows explained
+Explainer = Callable[[nn.Module, Views, Target], Mapping[str, Tensor]]  # -> the shapes of the views
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """A statistic of an explanation, and draws of what it is when the explanation means nothing.
+
+    name : what was checked. value : the statistic; always the larger, the better for the explanation.
+    null : draws of it under the null, none where there is a fixed bar instead. passed : by the check's own rule.
+    note : in words, what was compared with what.
+
+    >>> Check("deletion", 3.1, np.array([0.2, -0.4, 0.9]), True, "most against least relevant first")
+    deletion: 3.1, by chance up to 0.88 (p = 0.25, 3 draws): passed
+    """
+
+    name: str
+    value: float
+    null: Float[ndarray, "draws"] = field(default_factory=lambda: np.empty(0))
+    passed: bool = False
+    note: str = ""
+
+    @property
+    def p(self) -> float:
+        """How often chance does as well: (1 + draws as large) / (1 + draws); NaN without draws (Phipson & Smyth, 2010)."""
+        return (1 + int((self.null >= self.value).sum())) / (1 + len(self.null)) if len(self.null) else float("nan")
+
+    @property
+    def floor(self) -> float:
+        """What chance stays below in 95 of 100 draws; NaN without draws."""
+        return float(np.quantile(self.null, 0.95)) if len(self.null) else float("nan")
+
+    def __repr__(self) -> str:
+        chance = (
+            f", by chance up to {self.floor:.2g} (p = {self.p:.2g}, {len(self.null)} draws)" if len(self.null) else ""
+        )
+        return f"{self.name}: {self.value:.3g}{chance}: {'passed' if self.passed else 'FAILED'}"
+
+
+def verdict(checks: Sequence[Check], alpha: float = 0.05) -> str:
+    """What may be claimed of an explanation after its checks, in a sentence.
+
+    Every check must pass by its own rule. Where chance was drawn, its p values are corrected for their number (Holm,
+    1979); a check that passed alone but not among so many is named, and so is one with too few draws to tell.
+
+    >>> verdict([Check("completeness", 0.99, passed=True), Check("weights", -0.1, passed=False)])
+    'Not to be believed: it failed weights (1 of 2 checks).'
+    >>> verdict([Check("completeness", 0.99, passed=True)])
+    'Nothing speaks against it: it passed completeness (1 check).'
+    """
+    if not checks:
+        return "Nothing may be claimed: no check was made."
+    if failed := [check.name for check in checks if not check.passed]:
+        return f"Not to be believed: it failed {_listed(failed)} ({len(failed)} of {_counted(len(checks))})."
+    said = f"Nothing speaks against it: it passed {_listed([c.name for c in checks])} ({_counted(len(checks))})"
+    weak = _after_holm(checks, alpha)
+    return f"{said}, but {_listed(weak)} could be chance among so many." if weak else f"{said}."
+
+
+def _after_holm(checks: Sequence[Check], alpha: float) -> list[str]:
+    """The names of those whose p value does not hold when corrected for their number."""
+    drawn = sorted((c for c in checks if len(c.null)), key=lambda check: check.p)
+    held = [check.p <= alpha / (len(drawn) - i) for i, check in enumerate(drawn)]
+    first = held.index(False) if False in held else len(drawn)
+    return [check.name for check in drawn[first:]]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _counted(n: int) -> str:
+    return f"{n} check" if n == 1 else f"{n} checks"
