@@ -26,7 +26,7 @@ class Check:
     note : in words, what was compared with what.
 
     >>> Check("deletion", 3.1, np.array([0.2, -0.4, 0.9]), True, "most against least relevant first")
-    deletion: 3.1, by chance up to 0.88 (p = 0.25, 3 draws): passed
+    deletion: 3.1, by chance up to 0.83 (p = 0.25, 3 draws): passed
     """
 
     name: str
@@ -37,7 +37,7 @@ class Check:
 
     @property
     def p(self) -> float:
-        """How often chance does as well: (1 + draws as large) / (1 + draws); NaN without draws (Phipson & Smyth, 2010)."""
+        """How often chance does as well, (1 + draws as large) / (1 + draws) (Phipson & Smyth, 2010); NaN without."""
         return (1 + int((self.null >= self.value).sum())) / (1 + len(self.null)) if len(self.null) else float("nan")
 
     @property
