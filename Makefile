@@ -49,8 +49,8 @@ notebooks-matrix: $(STAMP) ## the notebooks with 2 threads, then on an emulated 
 samples: $(STAMP) ## simulate data_samples again: the same bytes
 	$(BIN)/python data_samples/make.py
 
-runs: $(STAMP)   ## train the default run that the notebooks load
-	$(BIN)/python -m ivekit train ive --out data_samples/runs/ive
+runs: $(STAMP)   ## train the run on the simulated world that notebooks load; the small files of it are in git
+	$(BIN)/python -m ivekit train ive data=world epochs=30 --out data_samples/runs/world
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
 	set -e; for study in recovery sweep figures cross_modal; do $(BIN)/python evidence/$$study.py; done

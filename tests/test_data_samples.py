@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from ivekit import Views, synth
+from ivekit import Views, metrics, synth
 from ivekit.io import read_meg, read_samples, read_table, read_video
+from ivekit.recipe import load
 
 FOLDER = Path(__file__).parents[1] / "data_samples"
+RUN = FOLDER / "runs" / "world"
 STORED = sorted(path.name for path in FOLDER.iterdir() if path.is_file() and path.suffix not in (".py", ".md"))
 
 
@@ -138,3 +141,15 @@ def test_each_subject_is_split_alike(samples):
 def test_a_folder_without_them_says_where_they_are(tmp_path):
     with pytest.raises(FileNotFoundError, match="part of the repository"):
         read_samples(tmp_path)
+
+
+def test_the_stored_run_is_what_its_scores_say():
+    """Weights, settings and scores belong together: told anew, held-out behaviour is as well told as is written."""
+    model, recipe = load(RUN, recipe="ive")
+    rows = recipe.data()
+    train, rows = (rows[rows.metadata["split"].to_numpy() == name] for name in ("train", "test"))
+    said = json.loads((RUN / "scores.json").read_text())["behaviour"]
+    with torch.no_grad():
+        told = model(rows).p["behaviour"].mean.numpy()
+    r2 = metrics.r2(rows["behaviour"].numpy(), told, mean=train["behaviour"].numpy().mean(0))
+    assert abs(r2 - said["reconstruction"]["model"]) < 0.01
