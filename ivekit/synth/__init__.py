@@ -4,13 +4,15 @@ from .experiment import audiovisual
 from .fmri import Brains, brains
 from .gaussian import LinearGaussian, linear_gaussian
 from .lipids import lipids
+from .meg import random_fields
 from .pairs import Pairs, pairs
 from .physio import physiology
+from .small import small
 from .states import states
 from .tracking import tracking
 from .world import World
 
 __all__ = [
     "Brains", "LinearGaussian", "Pairs", "World", "audiovisual", "brains", "linear_gaussian", "lipids", "pairs",
-    "physiology", "states", "tracking",
+    "physiology", "random_fields", "small", "states", "tracking",
 ]  # fmt: skip

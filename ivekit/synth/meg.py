@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from numpy.random import Generator
 from scipy.linalg import toeplitz
 
+from ..signal import Sensors
+
 SFREQ, TMIN, N_TIMES = 125.0, -0.096, 60  # sample 12 is the stimulus itself: MNE stores no times between samples
 TIMES = TMIN + np.arange(N_TIMES) / SFREQ
 
@@ -141,12 +143,47 @@ def _first(kinds: tuple[str, ...]) -> np.ndarray:
 @functools.lru_cache(maxsize=64)
 def _lead_field(kinds: tuple[str, ...], head: tuple[float, ...]) -> Float[np.ndarray, "c d"]:
     """Field of every dipole per nAm; kept for each head, since it takes 0.3 s."""
-    places, directions = _dipoles()
+    return 1e-9 * _by_channel(FEMTO, kinds)[:, None] * _fields(*_dipoles(), _around(info(kinds), head))
+
+
+def _fields(places: Float[np.ndarray, "d 3"], directions: Float[np.ndarray, "d 3"], sensors: mne.Info) -> np.ndarray:
+    """Field of every dipole per Am, (c, d) in T and T/m, in a sphere around CENTRE; places are from its centre."""
     ones = np.ones(len(places))
     dipoles = mne.Dipole(np.arange(len(places)) / 1000, places + CENTRE, ones, directions, 100 * ones, verbose="error")
     sphere = mne.make_sphere_model(r0=CENTRE, head_radius=None, verbose="error")
-    forward, _ = mne.make_forward_dipole(dipoles, sphere, _around(info(kinds), head), trans=None, verbose="error")
-    return 1e-9 * _by_channel(FEMTO, kinds)[:, None] * forward["sol"]["data"]
+    forward, _ = mne.make_forward_dipole(dipoles, sphere, sensors, trans=None, verbose="error")
+    return forward["sol"]["data"]
+
+
+def random_fields(sensors: Sensors, n: int = 200, seed: int = 0) -> Float[np.ndarray, "n c"]:
+    """Fields of dipoles anywhere in a spherical head: maps as smooth as a true one, to compare an explanation with.
+
+    sensors : MEG sensors with an `mne.Info`, as worlds have them. Dipoles are tangential, 1 nAm, drawn evenly in the
+    volume from 4.5 to 7 cm off the centre, mostly in its upper half.
+
+    Returns
+    -------
+    (n, c), in fT (gradiometers fT/cm).
+
+    >>> random_fields(Sensors.from_info(info(("mag",))), n=5).shape
+    (5, 102)
+    """
+    if sensors.info is None:
+        raise ValueError(f"the sensors ({sensors}) have no mne.Info, which says where the coils are")
+    if unknown := set(sensors.kinds) - set(FEMTO):
+        raise ValueError(f"fields are made for {', '.join(FEMTO)}; the sensors are {sorted(unknown)} too")
+    rng = np.random.default_rng(seed)
+    places = _cloud(rng, n, 0.045, 0.07)
+    fields = _fields(places, _tangential(places, rng.uniform(0, 2 * np.pi, n)), sensors.info)
+    return 1e-9 * fields.T * np.array([FEMTO[kind] for kind in sensors.kinds])
+
+
+def _cloud(rng: Generator, n: int, nearest: float, farthest: float) -> Float[np.ndarray, "d 3"]:
+    """Places from the head's centre (m), even in volume between two radii, mostly in the upper half: the cortex."""
+    cloud = rng.standard_normal((n, 3))
+    cloud[:, 2] = np.abs(cloud[:, 2]) - 0.3
+    radii = rng.uniform(nearest**3, farthest**3, (n, 1)) ** (1 / 3)
+    return cloud * radii / np.linalg.norm(cloud, axis=1, keepdims=True)
 
 
 def _dipoles() -> tuple[Float[np.ndarray, "d 3"], Float[np.ndarray, "d 3"]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..views import Views
 
@@ -24,6 +24,7 @@ class World:
     topographies : factor -> its field at the sensors, in the MEG's units per unit of the factor at the course's peak.
     time_courses : factor -> its course, 1 at the peak. Both only for factors that have them.
     clean : view -> what its rows would be without noise and without holes, where the simulator knows it.
+    pixels : factor -> the pixels of a film, of a row's shape, that it moves, where the simulator knows them.
 
     Raises
     ------
@@ -42,6 +43,7 @@ class World:
     topographies: Mapping[str, Float[np.ndarray, " c"]] = field(default_factory=dict)
     time_courses: Mapping[str, Float[np.ndarray, " t"]] = field(default_factory=dict)
     clean: Mapping[str, Float[np.ndarray, "b ..."]] = field(default_factory=dict)
+    pixels: Mapping[str, Bool[np.ndarray, "..."]] = field(default_factory=dict)
 
     def __post_init__(self):
         if len(self.factors) != len(self.views):
