@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, Real
 from numpy import ndarray
 from scipy.stats import rankdata
 
+Numbers = float | Float[ndarray, "*m"]  # of one mask, or one a mask
 
-def auroc(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Float[ndarray, "*m"]:
+
+def auroc(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
     """How surely a true place is higher than a false one; 0.5 if places were independent and the map said nothing.
 
     The area under the ROC curve by ranks (Mann & Whitney, 1947), ties counting a half.
@@ -26,7 +28,7 @@ def auroc(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Float[nda
     return above / (n * (len(scores) - n))
 
 
-def precision_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Float[ndarray, "*m"]:
+def precision_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
     """How many times more often than anywhere a place is true, the highest places first; 1 for a map that says nothing.
 
     Average precision, the area under the precision-recall curve by its steps, over the share of true places. At most
@@ -42,7 +44,7 @@ def precision_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> 
     return (gained * hits / (ends + 1)).sum(-1) / n / (n / len(scores))
 
 
-def mass_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Float[ndarray, "*m"]:
+def mass_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
     """How many times its share of the places the true ones hold of the map's size: 1 where it is spread evenly.
 
     The relevance mass accuracy of Arras, Osman & Samek (2022), ``sum over true |s| / sum |s|``, over the share of true
@@ -57,7 +59,7 @@ def mass_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Float
     return there @ size / size.sum() / (n / len(scores))
 
 
-def rank_accuracy(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Float[ndarray, "*m"]:
+def rank_accuracy(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
     """Of as many of the highest places as are true, the share that is; by chance the share of true places.
 
     The relevance rank accuracy of Arras, Osman & Samek (2022). Where equal scores straddle the line, the expectation
@@ -79,7 +81,7 @@ def _checked(scores: ndarray, truth: ndarray) -> tuple[Float[ndarray, "*m k"], F
         raise ValueError(f"a map of shape {scores.shape} does not fit masks of shape {truth.shape}: (k,) and (..., k)")
     if not np.isfinite(scores).all():
         raise ValueError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} places of the map are not finite")
-    n = truth.sum(-1).astype(float)
+    n = np.asarray(truth.sum(-1), float)
     if not ((n > 0) & (n < len(scores))).all():
         raise ValueError("a mask must have true and false places: there is nothing to find in all or none")
     return truth.astype(float), n
