@@ -102,7 +102,8 @@ def audiovisual(
     }
     views = Views({name: torch.from_numpy(x) for name, x in tensors.items()}, None, _trials(streams[5], subject), about)
     topographies = dict(zip(meg.EVOKED, sources.evoked.mean(axis=0).T))
-    return World(views, factors, OWNERS, topographies, dict(zip(meg.EVOKED, meg.courses())))
+    courses = dict(zip(meg.EVOKED, meg.courses()))
+    return World(views, factors, OWNERS, topographies, courses, places=meg.places())
 
 
 def _check(n_trials: int, n_subjects: int, kinds: tuple[str, ...], pixel_noise: float):

@@ -107,6 +107,15 @@ def _alpha_variance(alpha: Float[np.ndarray, "*s c 3"]) -> Float[np.ndarray, "*s
     return power * np.abs(alpha @ np.exp(1j * ALPHA_LAG)) ** 2
 
 
+def places() -> dict[str, Float[np.ndarray, "3"]]:
+    """Where the source of each factor is, in metres and head coordinates, as `mne.Dipole` and `mne.fit_dipole` say it.
+
+    >>> places()["motion"].round(3)
+    array([ 0.055, -0.02 ,  0.075])
+    """
+    return {name: np.add(evoked.place, CENTRE) for name, evoked in EVOKED.items()}
+
+
 @functools.lru_cache(maxsize=4)
 def info(kinds: tuple[str, ...]) -> mne.Info:
     """The Neuromag sensors of these kinds around a head in its usual place, at 125 Hz.

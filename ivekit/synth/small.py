@@ -91,6 +91,7 @@ def small(
     return World(
         views, factors, OWNERS, dict(zip(EVOKED, fields.T)), {name: courses[name] for name in EVOKED}, {"video": clean},
         {name: _moved(factors, name) for name, owners in OWNERS.items() if "video" in owners},
+        {name: meg.places()[name] for name in EVOKED},
     )  # fmt: skip
 
 

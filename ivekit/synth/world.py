@@ -25,6 +25,7 @@ class World:
     time_courses : factor -> its course, 1 at the peak. Both only for factors that have them.
     clean : view -> what its rows would be without noise and without holes, where the simulator knows it.
     pixels : factor -> the pixels of a film, of a row's shape, that it moves, where the simulator knows them.
+    places : factor -> where its source is, (x, y, z) in metres and head coordinates, where it has one.
 
     Raises
     ------
@@ -44,6 +45,7 @@ class World:
     time_courses: Mapping[str, Float[np.ndarray, " t"]] = field(default_factory=dict)
     clean: Mapping[str, Float[np.ndarray, "b ..."]] = field(default_factory=dict)
     pixels: Mapping[str, Bool[np.ndarray, "..."]] = field(default_factory=dict)
+    places: Mapping[str, Float[np.ndarray, "3"]] = field(default_factory=dict)
 
     def __post_init__(self):
         if len(self.factors) != len(self.views):
