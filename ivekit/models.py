@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -31,7 +31,25 @@ class Outputs:
 
     q: dict[str, Any]
     z: dict[str, Tensor]
-    p: dict[str, Any]
+    p: Mapping[str, Any]
+
+
+class _WhenAsked(Mapping[str, Any]):
+    """Likelihoods by view, each made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Any], names: Sequence[str]):
+        self._make, self._made = make, dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Any:
+        if self._made[name] is None:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 @dataclass(frozen=True)
@@ -166,14 +184,27 @@ class MultimodalVAE(nn.Module):
 
     def encode(self, views: Views) -> dict[str, Any]:
         """The posteriors of a batch, by block."""
-        return self._beliefs(_tokens(self.encoders, self.standardise(views)))
+        return self._beliefs(self.tokens(views))
+
+    def tokens(self, views: Views, names: Sequence[str] | None = None) -> dict[str, Tokens]:
+        """What the encoders say of a batch, by view; or those of the named views alone."""
+        return _tokens(self.encoders, self.standardise, views, names)
+
+    def tell(self, tokens: dict[str, Tokens]) -> Outputs:
+        """What the model says of views that are encoded already: means of the latents, and likelihoods when asked for.
+
+        A change of one view is followed by encoding that view alone: its tokens beside those of the others.
+        """
+        q = self._beliefs(tokens)
+        z, context = {block: d.mean for block, d in q.items()}, self._context(tokens)
+        return Outputs(q, z, _WhenAsked(lambda name: self._likelihood(name, z, context), list(self.decoders)))
 
     def weights(self, views: Views) -> dict[str, Float[Tensor, "b n"]]:
         """What each view weighs in the shared belief, by name and step: gate, attention, or part of the precision."""
         weigh: Any = getattr(self.posterior, "weights", None)
         if weigh is None:
             raise ValueError(f"a {type(self.posterior).__name__} does not weigh its views against each other")
-        tokens = _tokens(self.encoders, self.standardise(views))
+        tokens = self.tokens(views)
         return weigh({name: t for name, t in tokens.items() if name not in self.condition})
 
     def _beliefs(self, tokens: dict[str, Tokens]) -> dict[str, Any]:
@@ -181,16 +212,20 @@ class MultimodalVAE(nn.Module):
         told = {name: t for name, t in tokens.items() if name not in self.condition}
         return {"shared": self.posterior(told)} | own
 
+    def _context(self, tokens: dict[str, Tokens]) -> Tokens | None:
+        return Tokens.cat([tokens[name] for name in self.condition]) if self.condition else None
+
     def decode(self, z: Mapping[str, Tensor], context: Tokens | None = None) -> dict[str, Any]:
         """The likelihoods of every view from latent vectors by block, ``(b, k)`` each."""
-        p = {}
-        for name, decoder in self.decoders.items():
-            own = [z[name]] if name in self.private else []
-            p[name] = _in_units(self.standardise, name, decoder(torch.cat([z["shared"], *own], -1), context))
-        return p
+        return {name: self._likelihood(name, z, context) for name in self.decoders}
+
+    def _likelihood(self, name: str, z: Mapping[str, Tensor], context: Tokens | None) -> Any:
+        own = [z[name]] if name in self.private else []
+        p = self.decoders[name](torch.cat([z["shared"], *own], -1), context)
+        return _in_units(self.standardise, name, p)
 
     def forward(self, views: Views, plan: Plan | None = None) -> Outputs:
-        tokens = _tokens(self.encoders, self.standardise(views))
+        tokens = self.tokens(views)
         if plan is not None:
             tokens = {name: t.stacked(plan.sees(name).to(t.x.device)) for name, t in tokens.items()}
         q = self._beliefs(tokens)
@@ -198,8 +233,7 @@ class MultimodalVAE(nn.Module):
         if plan is not None and self.training:
             for name in self.private:
                 z[name] = torch.where(tokens[name].present[:, None], z[name], plan.unseen(z[name]))
-        context = Tokens.cat([tokens[name] for name in self.condition]) if self.condition else None
-        return Outputs(q, z, self.decode(z, context))
+        return Outputs(q, z, self.decode(z, self._context(tokens)))
 
 
 class Conditional(nn.Module):
@@ -225,16 +259,36 @@ class Conditional(nn.Module):
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
         self.fusion, self.standardise = fusion, standardise or Standardise()
 
-    def forward(self, views: Views, plan: None = None) -> Outputs:
-        tokens = _tokens(self.encoders, self.standardise(views))
+    def tokens(self, views: Views, names: Sequence[str] | None = None) -> dict[str, Tokens]:
+        """What the encoders say of a batch, by view; or those of the named views alone."""
+        return _tokens(self.encoders, self.standardise, views, names)
+
+    def tell(self, tokens: dict[str, Tokens]) -> Outputs:
+        """What the model says of views that are encoded already, likelihoods when asked for."""
+        z, context = self._fused(tokens)
+        return Outputs(
+            {}, {"shared": z}, _WhenAsked(lambda name: self._likelihood(name, z, context), list(self.decoders))
+        )
+
+    def _fused(self, tokens: dict[str, Tokens]) -> tuple[Tensor, Tokens]:
         context = Tokens.cat(list(tokens.values()))
-        z = context.mean() if self.fusion is None else self.fusion(tokens)
-        p = {name: _in_units(self.standardise, name, d(z, context)) for name, d in self.decoders.items()}
-        return Outputs({}, {"shared": z}, p)
+        return context.mean() if self.fusion is None else self.fusion(tokens), context
+
+    def _likelihood(self, name: str, z: Tensor, context: Tokens) -> Any:
+        return _in_units(self.standardise, name, self.decoders[name](z, context))
+
+    def forward(self, views: Views, plan: None = None) -> Outputs:
+        z, context = self._fused(self.tokens(views))
+        return Outputs({}, {"shared": z}, {name: self._likelihood(name, z, context) for name in self.decoders})
 
 
-def _tokens(encoders: nn.ModuleDict, views: Views) -> dict[str, Tokens]:
-    return {name: _encode(encoder, views, name) for name, encoder in encoders.items()}
+def _tokens(
+    encoders: nn.ModuleDict, standardise: Standardise, views: Views, names: Sequence[str] | None
+) -> dict[str, Tokens]:
+    if names is not None:  # the others are not looked at, so that they need not be standardised
+        views = Views({name: views[name] for name in names}, {name: views.present[name] for name in names})
+    views = standardise(views)
+    return {name: _encode(encoders[name], views, name) for name in (names or encoders)}
 
 
 def _encode(encoder: nn.Module, views: Views, name: str) -> Tokens:
