@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Real, Shaped
+from jaxtyping import Bool, Float, Int, Real
 from numpy import ndarray
 from scipy.stats import chi2
 from sklearn.linear_model import RidgeCV
 
+from .counting import Binned, Columns, check_rows, entropy, information, lead, rank_bins, tables, varying
 from .errors import r2
 
 # rows that users may get wrong are "_" in a shape: they are checked in words
-Factors = Shaped[ndarray, "_ f"] | pd.DataFrame
+Codes = Real[ndarray, "n k"] | Binned
 Rows = Bool[ndarray, "_"] | Int[ndarray, "_"]
 ALPHAS = np.logspace(-4, 4, 17)  # ridge penalties on standardised codes: from nothing to more than any readout needs
 
@@ -110,9 +111,7 @@ def block_score(leak: pd.DataFrame, owners: Mapping[str, Collection[str]]) -> fl
 # disentanglement: our default --------------------------------------------------------------------------------
 
 
-def relation(
-    codes: Real[ndarray, "n k"], factors: Factors, n_bins: int = 20, alpha: float = 0.01
-) -> Float[ndarray, "k f"]:
+def relation(codes: Codes, factors: Columns, n_bins: int = 20, alpha: float = 0.01) -> Float[ndarray, "k f"]:
     """What each single code tells of each factor, latents x factors: 1 is everything, 0 nothing that is not chance.
 
     Any kind of dependence counts, not only a linear one. Codes and factors are cut into bins of equal counts by rank
@@ -136,16 +135,32 @@ def relation(
     array([[1.],
            [0.]])
     """
-    z, f = [column for _, column in _columns(codes, "codes")], [column for _, column in _columns(factors, "factors")]
-    if len(z[0]) != len(f[0]):
-        raise ValueError(f"{len(z[0])} rows of codes for {len(f[0])} rows of factors: they must be as many")
-    n_bins = max(2, min(n_bins, int(np.sqrt(len(z[0])))))
-    binned = [[_rank_bins(x, n_bins) for x in columns] for columns in (z, f)]
-    level = alpha / (len(z) * len(f))
-    return np.array([[_related(_table(a, b), level) for b in binned[1]] for a in binned[0]])
+    check_rows(codes, factors)
+    n_bins = max(2, min(n_bins, int(np.sqrt(len(codes)))))
+    counted = tables(rank_bins(codes, n_bins), rank_bins(factors, n_bins))
+    rows, columns, n = counted.sum(3), counted.sum(2), len(codes)
+    df = ((rows > 0).sum(-1) - 1) * ((columns > 0).sum(-1) - 1)
+    bias = df / (2 * n)
+    most = entropy(columns) - bias
+    passed = (df > 0) & (_chi2(counted, rows, columns) > _critical(alpha / df.size, df)) & (most > 0)
+    return np.where(passed, np.clip((information(counted) - bias) / np.where(most > 0, most, 1), 0, 1), 0.0)
 
 
-def scores(codes: Real[ndarray, "n k"], factors: Factors, n_bins: int = 20, alpha: float = 0.01) -> dict[str, Any]:
+def _chi2(counted: Int[ndarray, "k f a b"], rows: Int[ndarray, "k f a"], columns: Int[ndarray, "k f b"]) -> ndarray:
+    expected = rows[..., None] * columns[..., None, :] / rows[:1, :1].sum()
+    return (np.square(counted - expected) / np.where(expected > 0, expected, 1)).sum((-2, -1))
+
+
+def _critical(level: float, df: Int[ndarray, "k f"]) -> Float[ndarray, "k f"]:
+    return np.reshape([_tail(level, max(int(d), 1)) for d in df.ravel()], df.shape)
+
+
+@lru_cache(maxsize=1024)
+def _tail(level: float, df: int) -> float:
+    return float(chi2.isf(level, df))
+
+
+def scores(codes: Codes, factors: Columns, n_bins: int = 20, alpha: float = 0.01) -> dict[str, Any]:
     """How cleanly single codes stand for single factors, by the matrix `relation`: 1 when perfect, 0 for noise.
 
     - coverage: how much the best code tells of a factor, mean over factors.
@@ -164,19 +179,17 @@ def scores(codes: Real[ndarray, "n k"], factors: Factors, n_bins: int = 20, alph
     >>> scores(z, pd.DataFrame({"motion": z[:, 0], "size": -z[:, 1], "nothing": 1.0}))
     {'coverage': 1.0, 'mig': 1.0, 'modularity': 1.0, 'compactness': 1.0, 'active': 2, 'skipped': ['nothing']}
     """
-    constant = {name: bool((x == x[0]).all()) for name, x in _columns(factors, "factors")}
-    if all(constant.values()):
-        raise ValueError(f"every factor is constant ({', '.join(map(str, constant))}): there is nothing to tell")
-    r = relation(codes, factors, n_bins, alpha)[:, ~np.array(list(constant.values()))]
+    moves, constant = varying(factors)
+    r = relation(codes, factors, n_bins, alpha)[:, moves]
     active = r[r.max(1) > 0]
     told = active[:, active.sum(0) > 0]
     return {
         "coverage": float(r.max(0).mean()),
-        "mig": float(_gap(r).mean()),
+        "mig": float(lead(r).mean()),
         "modularity": float(np.average(_purity(active), weights=active.sum(1))) if len(active) else 0.0,
         "compactness": float(_purity(told.T).mean()) if len(active) else 0.0,
         "active": len(active),
-        "skipped": [name for name, skip in constant.items() if skip],
+        "skipped": constant,
     }
 
 
@@ -184,113 +197,3 @@ def _purity(rows: Float[ndarray, "a b"]) -> Float[ndarray, "a"]:
     """1 where a row has all its weight in one column, 0 where it is spread evenly; of a single column, 1."""
     even = 1 / rows.shape[1]
     return (rows.max(1) / rows.sum(1) - even) / (1 - even) if rows.shape[1] > 1 else np.ones(len(rows))
-
-
-def _gap(r: Float[ndarray, "k f"]) -> Float[ndarray, "f"]:
-    """How far each column's largest value is ahead of its second (of a single one: of 0)."""
-    largest = np.sort(r, 0)[::-1]
-    return largest[0] - (largest[1] if len(r) > 1 else 0)
-
-
-def _related(table: Int[ndarray, "a b"], level: float) -> float:
-    n, df = table.sum(), (table.shape[0] - 1) * (table.shape[1] - 1)
-    if df == 0:
-        return 0.0
-    expected = table.sum(1, keepdims=True) * table.sum(0) / n
-    if (np.square(table - expected) / expected).sum() <= _critical(level, df):
-        return 0.0
-    bias = df / (2 * n)
-    most = _entropy(table.sum(0)) - bias
-    return float(np.clip((_information(table) - bias) / most, 0, 1)) if most > 0 else 0.0
-
-
-@lru_cache(maxsize=1024)
-def _critical(level: float, df: int) -> float:
-    return float(chi2.isf(level, df))
-
-
-# disentanglement: as published -------------------------------------------------------------------------------
-
-
-def mig(codes: Real[ndarray, "n k"], factors: Factors, n_bins: int = 20) -> float:
-    """The mutual information gap as published: how far a factor's best code is ahead of its second, over its entropy.
-
-    Codes (and factors of more values than that) are cut into `n_bins` bins of equal width; plug-in information, without
-    a correction for its bias; constant factors are left out. Chen et al. (2018), "Isolating sources of disentanglement
-    in VAEs", with the estimator of Locatello et al. (2019).
-
-    Known failures: stretching a code changes it, since bins have equal width (one far outlier empties them), and a
-    factor that is held twice scores 0 however cleanly it is held.
-
-    >>> z = np.random.default_rng(0).uniform(size=(2000, 2))
-    >>> 0.85 < mig(z, np.floor(4 * z)) < 1
-    True
-    """
-    z = [_width_bins(x, n_bins) for _, x in _columns(codes, "codes")]
-    f = [_width_bins(x, n_bins) if len(np.unique(x)) > n_bins else _values(x) for _, x in _columns(factors, "factors")]
-    f = [(labels, count) for labels, count in f if count > 1]
-    if not f:
-        raise ValueError("every factor is constant: there is nothing to tell")
-    tables = [[_table(a, b) for b in f] for a in z]
-    return float(_gap(np.array([[_information(t) / _entropy(t.sum(0)) for t in row] for row in tables])).mean())
-
-
-def active_units(means: Real[ndarray, "n k"], threshold: float = 0.01) -> int:
-    """How many latents are used: those whose posterior mean varies from row to row by more than the threshold.
-
-    ``Var_x(E_q(z | x)[z]) > 0.01`` of Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders".
-    A latent that fell back to its prior has 0. Known failure: the variance says nothing about what a unit is used for.
-
-    >>> active_units(np.stack([np.zeros(10), np.arange(10.0)], 1))
-    1
-    """
-    return int((np.var(np.asarray(means, float), 0) > threshold).sum())
-
-
-# counting ----------------------------------------------------------------------------------------------------
-
-
-def _columns(x: Factors, what: str) -> list[tuple[Any, ndarray]]:
-    """Names and values of columns; an error names one that holds NaN."""
-    frame: Any = x if isinstance(x, pd.DataFrame) else pd.DataFrame(np.asarray(x))
-    if not len(frame) or not len(frame.columns):
-        raise ValueError(f"{what} must have rows and columns, got {frame.shape}")
-    if bad := [str(name) for name in frame if frame[name].isna().to_numpy().any()]:
-        raise ValueError(f"{what} hold NaN in column {', '.join(bad)}: leave those rows out")
-    return [(name, frame[name].to_numpy()) for name in frame]
-
-
-def _values(x: Shaped[ndarray, "n"]) -> tuple[Int[ndarray, "n"], int]:
-    values, labels = np.unique(x, return_inverse=True)
-    return labels, len(values)
-
-
-def _rank_bins(x: Shaped[ndarray, "n"], n_bins: int) -> tuple[Int[ndarray, "n"], int]:
-    """Bins of equal counts and how many there are; equal values share a bin, that of their middle rank."""
-    values, labels, counts = np.unique(x, return_inverse=True, return_counts=True)
-    if len(values) <= n_bins:
-        return labels, len(values)
-    twice_rank = 2 * np.cumsum(counts) - counts  # in whole numbers: no monotone map can move a value across an edge
-    bins = twice_rank * n_bins // (2 * len(x))  # ascending; ties may leave one empty
-    numbers = np.cumsum(np.diff(bins, prepend=bins[0]) > 0)
-    return numbers[labels], int(numbers[-1]) + 1
-
-
-def _width_bins(x: Real[ndarray, "n"], n_bins: int) -> tuple[Int[ndarray, "n"], int]:
-    return _values(np.digitize(x, np.histogram(x, n_bins)[1][1:-1]))
-
-
-def _table(x: tuple[ndarray, int], y: tuple[ndarray, int]) -> Int[ndarray, "a b"]:
-    """How many rows have each pair of labels."""
-    return np.bincount(x[0] * y[1] + y[0], minlength=x[1] * y[1]).reshape(x[1], y[1])
-
-
-def _entropy(counts: Int[ndarray, "a"]) -> float:
-    """In nats, of the plug-in probabilities."""
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum())
-
-
-def _information(table: Int[ndarray, "a b"]) -> float:
-    """Mutual information in nats, of the plug-in probabilities."""
-    return _entropy(table.sum(1)) + _entropy(table.sum(0)) - _entropy(table.ravel())
