@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ..nn import Tokens
 from ..views import Views
+from .check import Target
+from .forward import value
 
 Axes = Mapping[str, Mapping[str, int]]  # view -> axis -> how many places along it
 
@@ -96,6 +98,55 @@ def attention(model: nn.Module, views: Views) -> dict[str, Attended]:
         for name, w in weights.items()
         if w is not None
     }
+
+
+def gradient_attention(model: nn.Module, views: Views, target: Target) -> dict[str, Attended]:
+    """Attention as far as it raises a quantity: each weight times the gradient in it, where that is positive.
+
+    ``(dy/dA * A)^+`` of Chefer, Gur & Wolf (2021), "Generic attention-model explainability", for every head of every
+    attention that the target depends on; average over heads, or `rollout`, as you would the weights. Unlike these it
+    knows what is explained; like any gradient it sees the weights' surroundings only.
+
+    >>> from ivekit import models, nn
+    >>> net = nn.TokenDecoder(0, (2, 8), [nn.CrossAttention(8, heads=2)], 8, heads=2)
+    >>> model = models.Conditional({"a": nn.ColumnEncoder(3, 8)}, {"b": nn.Gaussian(net)})
+    >>> found = gradient_attention(model, Views({"a": torch.zeros(5, 3)}), lambda out: out.p["b"].mean[:, 0, 0])
+    >>> found["decoders.b.net.queries.conditioners.0.attend"]
+    Attended: 5 rows, 2 heads, b (time 2) -> a (column 3)
+    """
+    found = {name: module for name, module in model.named_modules() if hasattr(module, "keep")}
+    with _at_rest(model) as device, _kept(found) as looked_outside, _counted(model) as counts, torch.enable_grad():
+        with _with_gradients(found) as made:
+            here = views.to(device)
+            y = value(target, model(here), lambda: here)
+        if y.ndim != 1:
+            raise ValueError(f"gradient x attention is of one number a row, (b,); the target says {tuple(y.shape)}")
+        slopes = torch.autograd.grad(y.sum(), list(made.values()), allow_unused=True)
+    raised = {name: (w * g).clamp(min=0).detach() for (name, w), g in zip(made.items(), slopes) if g is not None}
+    return {
+        name: Attended(w, *_axes(model, name, w.shape[-2:], name in looked_outside, counts))
+        for name, w in raised.items()
+    }
+
+
+@contextmanager
+def _with_gradients(modules: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
+    """The weights of every attention's last call within the block, still part of what is computed from them."""
+    made: dict[str, Tensor] = {}
+    for name, module in modules.items():
+
+        def noted(*args: Any, name: str = name, weigh: Any = module._weigh) -> Tensor:
+            made[name] = weigh(*args)
+            if not made[name].requires_grad:
+                made[name].requires_grad_()
+            return made[name]
+
+        module._weigh = noted
+    try:
+        yield made
+    finally:
+        for module in modules.values():
+            del module._weigh  # what it has of its class comes back
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .. import metrics
 from ..views import Views
 from .check import Check, Explainer, Target
+from .sources import topography
 
 Statistic = Callable[[Any, Any], Any]  # (scores (k,), masks (..., k)) -> (...), as those of metrics.localisation
 Likeness = Callable[[Any, Any], Any]  # (map (c,), fields (..., c)) -> (...), the larger the more alike
@@ -173,20 +174,18 @@ def check_truth(
 # topographies ----------------------------------------------------------------------------------------------------
 
 
-def topography(explanation: Float[Tensor, "..."]) -> Float[ndarray, "c"]:
-    """The map over sensors of an explanation (b, c, t), or of a pattern (c, t), with its sign: its first component.
+def field_of(explanation: Float[Tensor, "..."]) -> Float[ndarray, "c"]:
+    """The map over sensors of an explanation (b, c, t), or of a pattern (c, t), with its sign.
 
-    The first left singular vector of the mean over rows, times its singular value: the field that explains most of it
-    if that field has one course in time. Its overall sign says nothing.
+    The field of the one source that explains most of the mean over rows (`ivekit.explain.sources.topography`). Its
+    overall sign says nothing.
 
     >>> course = torch.tensor([0.0, 2.0, 1.0])
-    >>> np.abs(topography(torch.tensor([[3.0], [-4.0]]) * course)).round(4).tolist()
-    [6.7082, 8.9443]
+    >>> field_of(torch.tensor([[3.0], [-4.0]]) * course).round(4).tolist()
+    [6.0, -8.0]
     """
     mean = explanation.detach().double()
-    mean = (mean if mean.ndim == 2 else mean.mean(0)).cpu().numpy()
-    u, s, _ = np.linalg.svd(mean, full_matrices=False)
-    return u[:, 0] * s[0]
+    return topography((mean if mean.ndim == 2 else mean.mean(0)).cpu().numpy()).field
 
 
 def magnitude(explanation: Float[Tensor, "..."]) -> Float[ndarray, "c"]:
@@ -225,7 +224,7 @@ def check_topography(
     field: Real[ndarray, "c"],
     fields: Real[ndarray, "n c"],
     view: str = "meg",
-    read: Callable[[Tensor], ndarray] = topography,
+    read: Callable[[Tensor], ndarray] = field_of,
     alike: Likeness = same_field,
     alpha: float = 0.05,
 ) -> Check:
