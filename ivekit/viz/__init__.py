@@ -6,19 +6,23 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 
 from .attention import attention_browser, attention_matrix, attention_overlay
 from .brain import bold, connectivity, slice_map
+from .card import card, claim
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
-from .fields import butterfly, frames, place_colours, reconstruction, topomap
+from .fields import butterfly, explained, frames, place_colours, reconstruction, topomap
+from .film import animate, film
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
 from .signals import comparison, fusion_weights, traces
 from .style import COLUMN, CYCLE, STYLE
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
 from .trajectories import trajectory
+from .traversal import traversal
 
 __all__ = [
     "COLUMN",
     "CYCLE",
     "STYLE",
     "agreement",
+    "animate",
     "attention_browser",
     "attention_matrix",
     "attention_overlay",
@@ -26,10 +30,14 @@ __all__ = [
     "bold",
     "butterfly",
     "calibration",
+    "card",
+    "claim",
     "class_maps",
     "comparison",
     "confusion",
     "connectivity",
+    "explained",
+    "film",
     "frames",
     "fusion_weights",
     "generalisation",
@@ -53,4 +61,5 @@ __all__ = [
     "topomap",
     "traces",
     "trajectory",
+    "traversal",
 ]
