@@ -1,6 +1,6 @@
-"""The figures of the README and of this folder, from runs/demo (python -m ivekit demo), recovery.csv and sweep.csv.
+"""The figures of the README and of this folder, from runs/demo (python -m ivekit demo) and the tables beside this file.
 
-python evidence/figures.py           writes docs/first.png and docs/recovery.png
+python evidence/figures.py           writes docs/first.png, recovery.png, leak.png and aggregation.png
 """
 
 from __future__ import annotations
@@ -73,9 +73,43 @@ def recovery() -> None:
     figure.savefig(DOCS / "recovery.png", dpi=110)
 
 
+def leaks() -> None:
+    """The leak matrices at all sizes with ceilings and shuffled-pair floors, and the block scores between the two."""
+    homes = {f: "shared" if f in FACTORS[:3] else b for f, b in zip(FACTORS, ["", "", "", *BLOCKS[1:]])}
+    floors = pd.read_csv(HERE / "shuffled.csv").query("codes == 'normal'").set_index("times")
+    figure = plt.figure(figsize=(11, 3.2), layout="constrained")
+    *matrices, last = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.9))
+    for ax, times in zip(matrices, (1, 2, 4), strict=True):
+        best, floor = ceiling(times).loc["ceiling"], floors.loc[times, "largest cell"]
+        viz.leak(leak(times), homes, best.to_dict(), floor, ax)
+        ax.set_title(f"{times} × the true sizes; by chance up to {floor:.3f}", fontsize=8)
+    rows = pd.read_csv(HERE / "recovery.csv")
+    best = rows[[f"ceiling: {f}" for f in FACTORS]].mean(axis=1)
+    last.plot(rows["times"], rows["score"], "o", color=viz.CYCLE[0], markersize=4, label="block score, a dot a seed")
+    last.plot(rows["times"], best, "_", color="black", markersize=9, label="ceiling: mean R² at home, no leak")
+    last.plot(floors.index, floors["block score"], "x", color="0.5", markersize=5, label="shuffled pairs, 95 %")
+    last.set(xlabel="latents, times the true number", xscale="log", ylim=(-0.03, 1.03), xlim=(0.8, 5))
+    last.set_xticks((1, 2, 4), ("1", "2", "4"), minor=False)
+    last.minorticks_off()
+    last.legend(fontsize=6.5, loc="center")
+    figure.savefig(DOCS / "leak.png", dpi=110)
+
+
+def aggregation() -> None:
+    """How far each way of joining beliefs stays below the evidence, in two worlds where that is exact."""
+    rows = pd.read_csv(HERE / "aggregation.csv")
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 2.9), layout="constrained")
+    for ax, noise in zip(axes, ("0.5", "a 0.25, b 0.5, c 1"), strict=True):
+        viz.gaps(rows[rows["noise"] == noise], ax)
+        ax.text(0.02, 0.95, f"noise {noise}", transform=ax.transAxes, va="top", fontsize=7)
+    figure.savefig(DOCS / "aggregation.png", dpi=110)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     plt.rcParams.update(viz.STYLE)
     DOCS.mkdir(exist_ok=True)
     first()
     recovery()
+    leaks()
+    aggregation()

@@ -8,6 +8,7 @@ from .attention import attention_browser, attention_matrix, attention_overlay
 from .brain import bold, connectivity, slice_map
 from .card import card, claim
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
+from .disentanglement import floors, gaps, leak, relation
 from .fields import butterfly, explained, frames, place_colours, reconstruction, topomap
 from .film import animate, film
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
@@ -38,11 +39,14 @@ __all__ = [
     "connectivity",
     "explained",
     "film",
+    "floors",
     "frames",
     "fusion_weights",
+    "gaps",
     "generalisation",
     "kl",
     "latents",
+    "leak",
     "loss_columns",
     "losses",
     "matrix",
@@ -52,6 +56,7 @@ __all__ = [
     "principal_plane",
     "ranked",
     "reconstruction",
+    "relation",
     "scatter3d",
     "scores",
     "sections",
