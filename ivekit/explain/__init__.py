@@ -2,6 +2,7 @@
 
 from . import imputers, rotations, sources
 from .attention import Attended, attention, entropy, gradient_attention, rollout, sparsity
+from .attention_check import check_attention, map_title
 from .attribute import attribute
 from .attribution import Attribution
 from .card import Card, card
@@ -23,6 +24,7 @@ from .truth import (
     check_false_positives,
     check_topography,
     check_truth,
+    localised,
     null_places,
     scrambled,
     shifted_places,
@@ -47,6 +49,7 @@ __all__ = [
     "attribute_latents",
     "card",
     "cascade",
+    "check_attention",
     "check_completeness",
     "check_deletion",
     "check_false_positives",
@@ -68,6 +71,8 @@ __all__ = [
     "imputers",
     "integrated_gradients",
     "layers",
+    "localised",
+    "map_title",
     "mean_gradient",
     "null_places",
     "occlusion",

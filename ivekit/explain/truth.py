@@ -197,7 +197,7 @@ def magnitude(explanation: Float[Tensor, "..."]) -> Float[ndarray, "c"]:
     return map_of(explanation, 2).mean(-1)
 
 
-def same_field(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> float | Float[ndarray, "*m"]:
+def same_field(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> Any:
     """|cos| of a map with its sign and fields: 1 where they are one field up to its scale and sign, 0 at right angles.
 
     >>> same_field(np.array([1.0, -1.0]), np.array([[-2.0, 2.0], [1.0, 1.0]])).round(6).tolist()
@@ -207,7 +207,7 @@ def same_field(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> float | 
     return np.abs(fields @ x) / np.where(size > 0, size, 1)
 
 
-def same_strength(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> float | Float[ndarray, "*m"]:
+def same_strength(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> Any:
     """The cosine of a map of sizes and the sizes of fields. Two maps without signs are alike anyway: mind the null.
 
     >>> same_strength(np.array([1.0, 1.0]), np.array([-2.0, 2.0])).round(6).item()
@@ -222,20 +222,20 @@ def check_topography(
     target: Target,
     explainer: Explainer,
     field: Real[ndarray, "c"],
-    fields: Real[ndarray, "n c"],
+    fields: Real[ndarray, "n _"],
     view: str = "meg",
     read: Callable[[Tensor], ndarray] = field_of,
     alike: Likeness = same_field,
     alpha: float = 0.05,
 ) -> Check:
-    """Is the map over sensors the field of the true source, more than it is that of other dipoles?
+    """Is the map over sensors the field of the true source, more than fields of other dipoles are?
 
     field (c,), the true one; fields (n, c), of other dipoles at the same sensors, at least 200.
     read, alike : how a map over sensors is made of the explanation, and how it is compared. By default with its sign;
         `magnitude` and `same_strength` for explanations that have lost it, such as |integrated gradients|.
 
-    A pattern (`haufe_pattern`) should pass; a filter or a gradient need not, however good the model (Haufe et al.,
-    2014, NeuroImage 87).
+    The null is what the fields of the other dipoles would score in place of the map. A pattern (`haufe_pattern`) should
+    pass; a filter or a gradient need not, however good the model (Haufe et al., 2014, NeuroImage 87).
     """
     if len(fields) < 200:
         raise ValueError(f"fields of {len(fields)} other dipoles: at least 200 are needed for a null")
@@ -244,8 +244,11 @@ def check_topography(
             f"fields must be of the {views[view].shape[1]} sensors of {view!r}, got {field.shape} and {fields.shape}"
         )
     found = read(explainer(model, views, target)[view])
-    check = Check("topography", float(alike(found, field)), np.asarray(alike(found, fields), float))
-    note = f"{_words(alike)} with the true field, against {len(fields)} other dipoles"
+    check = Check("topography", float(alike(found, field)), np.asarray(alike(field, fields), float))
+    nearer = float((np.asarray(alike(found, fields)) < check.value).mean())
+    note = (
+        f"{_words(alike)} with the true field; it is nearer to it than to {nearer:.0%} of {len(fields)} other dipoles"
+    )
     return Check(check.name, check.value, check.null, check.p <= alpha, note)
 
 

@@ -7,15 +7,17 @@ independent places: draw it (`ivekit.explain.check_truth`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Real
 from numpy import ndarray
 from scipy.stats import rankdata
 
-Numbers = float | Float[ndarray, "*m"]  # of one mask, or one a mask
+Numbers = Any  # a number of one mask; of several, one a mask
 
 
-def auroc(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
+def auroc(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m _"]) -> Numbers:
     """How surely a true place is higher than a false one; 0.5 if places were independent and the map said nothing.
 
     The area under the ROC curve by ranks (Mann & Whitney, 1947), ties counting a half.
@@ -28,7 +30,7 @@ def auroc(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
     return above / (n * (len(scores) - n))
 
 
-def precision_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
+def precision_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m _"]) -> Numbers:
     """How many times more often than anywhere a place is true, the highest places first; 1 for a map that says nothing.
 
     Average precision, the area under the precision-recall curve by its steps, over the share of true places. At most
@@ -44,7 +46,7 @@ def precision_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> 
     return (gained * hits / (ends + 1)).sum(-1) / n / (n / len(scores))
 
 
-def mass_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
+def mass_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m _"]) -> Numbers:
     """How many times its share of the places the true ones hold of the map's size: 1 where it is spread evenly.
 
     The relevance mass accuracy of Arras, Osman & Samek (2022), ``sum over true |s| / sum |s|``, over the share of true
@@ -59,7 +61,7 @@ def mass_lift(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbe
     return there @ size / size.sum() / (n / len(scores))
 
 
-def rank_accuracy(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m k"]) -> Numbers:
+def rank_accuracy(scores: Real[ndarray, "k"], truth: Bool[ndarray, "*m _"]) -> Numbers:
     """Of as many of the highest places as are true, the share that is; by chance the share of true places.
 
     The relevance rank accuracy of Arras, Osman & Samek (2022). Where equal scores straddle the line, the expectation
