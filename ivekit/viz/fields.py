@@ -41,20 +41,65 @@ def topomap(
     ((-80.0, 80.0), 'magnetic field (fT)')
     """
     with canvas(ax, 52, 70) as ax:
-        signed = topo.pairs is None
-        x = np.asarray(values, float)
-        limit = float(limit or np.nanmax(np.abs(topo.merge(x))) or 1)
-        picture = np.ma.masked_invalid(topo(x, full=True))
-        look: dict[str, Any] = {"cmap": "RdBu_r" if signed else "Reds", "vmin": -limit if signed else 0, "vmax": limit}
-        image = ax.imshow(picture, origin="lower", extent=topo.extent, interpolation="bilinear", **look)
-        edge = Polygon(topo.border, transform=ax.transData)
-        image.set_clip_path(edge)
-        _contours(ax, picture, topo.extent, limit, edge, signed)
-        ax.scatter(*topo.pos.T, s=0.6, color="black", linewidths=0, zorder=3)
-        _draw_head(ax, topo, edge)
-        if colorbar:
-            _colour_bar(image, [ax], quantity(unit))
+        _map(ax, np.asarray(values, float), topo, limit, topo.pairs is None, quantity(unit) if colorbar else None)
     return ax
+
+
+EXPLAINED = ("pattern", "filter", "gradient", "attribution", "|attribution|", "attention", "truth")
+
+
+def explained(
+    values: Real[Any, "c"],
+    topo: Any,
+    what: str,
+    of: str = "",
+    ax: Axes | None = None,
+    limit: float | int | None = None,
+    unit: str = "a.u.",
+    colorbar: bool = True,
+) -> Axes:
+    """Draw a map of an explanation, with what it is in its title: a filter is never taken for a pattern.
+
+    what : pattern (the field that comes with a quantity), filter or gradient (how it is read, no map of a source),
+        attribution, |attribution| or attention (from 0, white to red), or truth. of : what it explains.
+    values (c,), in `unit`; `limit`, the value of the darkest colour.
+
+    >>> from types import SimpleNamespace
+    >>> from ivekit.topomap import Topomap
+    >>> pos = 0.04 * np.stack(np.meshgrid([-2, -1, 0, 1, 2], [-1, 0, 1]), -1).reshape(15, 2)
+    >>> sensors = SimpleNamespace(names=[f"M{i}" for i in range(15)], kinds=["mag"] * 15, pos=pos, info=None)
+    >>> ax = explained(np.abs(pos[:, 0]), Topomap(sensors), "|attribution|", of="motion")
+    >>> ax.get_title(), ax.images[0].get_clim()[0]
+    ('|attribution| of motion', 0.0)
+    """
+    if what not in EXPLAINED:
+        raise ValueError(f"a map says what it is, one of {', '.join(EXPLAINED)}; got {what!r}")
+    x = np.asarray(values, float)
+    size = what in ("|attribution|", "attention")
+    if size and np.nanmin(x) < 0:
+        raise ValueError(f"{what} has no sign, but the values go down to {np.nanmin(x):.3g}")
+    with canvas(ax, 56, 70) as ax:
+        label = f"{what} ({unit})" if unit else what
+        _map(ax, x, topo, limit, topo.pairs is None and not size, label if colorbar else None)
+        ax.set_title(f"{what} of {of}" if of else what)
+    return ax
+
+
+def _map(
+    ax: Axes, x: Float[ndarray, "c"], topo: Any, limit: Any, signed: bool, label: str | None, lines: int = 7
+) -> None:
+    """The picture, its contours and the head; a colour bar where it has a label. Odd numbers of lines have one at 0."""
+    limit = float(limit or np.nanmax(np.abs(topo.merge(x))) or 1)
+    picture = np.ma.masked_invalid(topo(x, full=True))
+    look: dict[str, Any] = {"cmap": "RdBu_r" if signed else "Reds", "vmin": -limit if signed else 0, "vmax": limit}
+    image = ax.imshow(picture, origin="lower", extent=topo.extent, interpolation="bilinear", **look)
+    edge = Polygon(topo.border, transform=ax.transData)
+    image.set_clip_path(edge)
+    _contours(ax, picture, topo.extent, limit, edge, signed, lines)
+    ax.scatter(*topo.pos.T, s=0.6, color="black", linewidths=0, zorder=3)
+    _draw_head(ax, topo, edge)
+    if label is not None:
+        _colour_bar(image, [ax], label)
 
 
 def _colour_bar(image: AxesImage, axes: list[Axes], label: str) -> None:
@@ -64,13 +109,13 @@ def _colour_bar(image: AxesImage, axes: list[Axes], label: str) -> None:
     bar.update_ticks()
 
 
-def _contours(ax: Axes, picture: Any, extent: tuple, limit: float, edge: Polygon, signed: bool) -> None:
+def _contours(ax: Axes, picture: Any, extent: tuple, limit: float, edge: Polygon, signed: bool, lines: int) -> None:
     if np.ptp(picture) == 0:
         return  # a flat map has no lines
-    levels = np.linspace(-limit, limit, 9)[1:-1] if signed else np.linspace(0, limit, 6)[1:-1]
+    levels = np.linspace(-limit, limit, lines + 2)[1:-1] if signed else np.linspace(0, limit, 6)[1:-1]
     x, y = (np.linspace(lo, hi, n) for lo, hi, n in zip(extent[::2], extent[1::2], picture.shape[::-1]))
-    lines = ax.contour(x, y, picture, levels, colors="black", linewidths=0.3)
-    lines.set_clip_path(edge)
+    drawn = ax.contour(x, y, picture, levels, colors="black", linewidths=0.3)
+    drawn.set_clip_path(edge)
 
 
 def _draw_head(ax: Axes, topo: Any, edge: Polygon) -> None:

@@ -1,0 +1,139 @@
+"""Maps over time: as a row of small heads on one scale of colours, and as a film to play."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Int, Real, UInt8
+from matplotlib.axes import Axes
+from numpy import ndarray
+
+from .fields import _colour_bar, _map, topomap
+from .style import COLUMN, STYLE, millimetres
+
+
+def film(
+    series: Real[Any, "c t"],
+    times: Real[Any, "t"],
+    topo: Any,
+    axes: Sequence[Axes] | None = None,
+    at: Sequence[float] | Real[Any, "n"] | None = None,
+    n: int = 8,
+    unit: str = "fT",
+    limit: float | int | None = None,
+    title: str = "",
+) -> list[Axes]:
+    """Draw a field as it changes: a head for each of some moments, all on one scale of colours.
+
+    series (c, t), in `unit`; times (t,), in seconds; topo, a `Topomap` of the sensors. at, the moments (the nearest
+    samples are drawn); without it `n` of them, evenly spread. limit, the value of the darkest colour, by default the
+    largest that is drawn. title, what the maps are: to the left of the first.
+
+    >>> from types import SimpleNamespace
+    >>> from ivekit.topomap import Topomap
+    >>> pos = 0.04 * np.stack(np.meshgrid([-2, -1, 0, 1, 2], [-1, 0, 1]), -1).reshape(15, 2)
+    >>> sensors = SimpleNamespace(names=[f"M{i}" for i in range(15)], kinds=["mag"] * 15, pos=pos, info=None)
+    >>> axes = film(np.outer(pos[:, 0], [0, 1, 2]), np.arange(3) / 10, Topomap(sensors, size=16), n=2)
+    >>> [ax.get_title() for ax in axes], round(axes[0].images[0].get_clim()[1], 2)
+    (['0 ms', '200 ms'], 0.16)
+    """
+    x, t = np.asarray(series, float), np.asarray(times, float)
+    chosen = _moments(x, t, at, n)
+    limit = limit or float(np.abs(topo.merge(x[:, chosen].T)).max()) or 1.0
+    with plt.rc_context(STYLE):
+        if axes is None:
+            size = millimetres(2 * COLUMN, 2 * COLUMN / (len(chosen) + 1) + 8)
+            axes = list(np.ravel(plt.subplots(1, len(chosen), figsize=size, layout="constrained")[1]))
+        if len(axes) != len(chosen):
+            raise ValueError(f"{len(chosen)} moments need as many axes, got {len(axes)}")
+        for ax, i in zip(axes, chosen):
+            _map(ax, x[:, i], topo, limit, topo.pairs is None, None, lines=6)  # a line at 0 would draw the noise
+            ax.set_title(f"{1e3 * t[i]:.0f} ms")
+        if title:
+            where: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center", "transform": axes[0].transAxes}
+            axes[0].text(-0.06, 0.45, title, fontsize=STYLE["axes.titlesize"], **where)
+        _colour_bar(axes[-1].images[0], list(axes), unit)
+    return list(axes)
+
+
+def animate(
+    series: Real[Any, "c t"],
+    times: Real[Any, "t"],
+    topo: Any,
+    path: str | Path,
+    fps: float | int = 12,
+    unit: str = "fT",
+    limit: float | int | None = None,
+    title: str = "",
+) -> Path:
+    """Store a field as it changes as a film: ``.gif`` for a page, ``.mp4`` for a talk; a head, and its time above it.
+
+    series (c, t), in `unit`; times (t,), in seconds; fps, samples shown a second; limit and title as in `film`. The
+    colours of a page's style are kept. Some 80 ms a sample.
+
+    Raises
+    ------
+    ValueError : when the path ends in neither .gif nor .mp4.
+    """
+    x, t, path = np.asarray(series, float), np.asarray(times, float), Path(path)
+    _moments(x, t, None, 1)
+    if path.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"a film is stored as .gif or .mp4, not {path.name!r}")
+    limit = limit or float(np.abs(topo.merge(x.T)).max()) or 1.0
+    pictures = _pictures(x, t, topo, unit, limit, title)
+    (_gif if path.suffix == ".gif" else _mp4)(pictures, path, fps)
+    return path
+
+
+def _moments(x: ndarray, t: ndarray, at: Any, n: int) -> Int[ndarray, "n"]:
+    """The samples that are drawn."""
+    if x.ndim != 2 or x.shape[1] != len(t):
+        raise ValueError(f"a field over time is (sensors, {len(t)} times), got {x.shape}")
+    if at is None:
+        return np.unique(np.linspace(0, len(t) - 1, n).round().astype(int))
+    return np.abs(t[:, None] - np.asarray(at, float)).argmin(0)
+
+
+def _pictures(
+    x: ndarray, t: ndarray, topo: Any, unit: str, limit: float, title: str
+) -> Iterator[UInt8[ndarray, "h w 3"]]:
+    """One picture a sample, of even height and width, as films need."""
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(3.2, 2.6), dpi=100, layout="constrained")
+        try:
+            for i in range(len(t)):
+                ax.clear()
+                topomap(x[:, i], topo, ax, limit, unit, colorbar=i == 0)
+                ax.set_title(f"{title}  {1e3 * t[i]:4.0f} ms".strip())
+                figure.canvas.draw()
+                figure.set_layout_engine("none")  # the places of the first picture are those of all
+                yield np.array(figure.canvas.buffer_rgba())[..., :3]  # pyright: ignore[reportAttributeAccessIssue]
+        finally:
+            plt.close(figure)
+
+
+def _gif(pictures: Iterator[UInt8[ndarray, "h w 3"]], path: Path, fps: float | int) -> None:
+    from PIL import Image
+
+    first, *rest = [Image.fromarray(picture) for picture in pictures]
+    first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+
+
+def _mp4(pictures: Iterator[UInt8[ndarray, "h w 3"]], path: Path, fps: float | int) -> None:
+    from fractions import Fraction
+
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
+        for i, picture in enumerate(pictures):
+            if i == 0:
+                stream.height, stream.width = picture.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
