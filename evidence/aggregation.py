@@ -13,6 +13,7 @@ import csv
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,12 @@ from ivekit.nn import MixtureOfExperts, MixtureOfProducts, ProductOfExperts, Tok
 from ivekit.synth import LinearGaussian, linear_gaussian
 
 TABLE = Path(__file__).with_suffix(".csv")
-NOISES = {"0.25": 0.25, "0.5": 0.5, "1": 1.0, "a 0.25, b 0.5, c 1": {"a": 0.25, "b": 0.5, "c": 1.0}}
-BELIEFS = {"product": ProductOfExperts, "mixture": MixtureOfExperts, "mixture of products": MixtureOfProducts}
+NOISES: dict[str, Any] = {"0.25": 0.25, "0.5": 0.5, "1": 1.0, "a 0.25, b 0.5, c 1": {"a": 0.25, "b": 0.5, "c": 1.0}}
+BELIEFS: dict[str, type[nn.Module]] = {
+    "product": ProductOfExperts,
+    "mixture": MixtureOfExperts,
+    "mixture of products": MixtureOfProducts,
+}
 TOGETHER = {"one view at a time": 1, "one subset at a time": 99}  # the most views that a drawn subset may have
 
 
@@ -51,7 +56,8 @@ def exact_gap(world: LinearGaussian, seen: Sequence[str], there: Sequence[str]) 
 def beliefs(world: LinearGaussian, kind: type[nn.Module]) -> nn.Module:
     """A posterior of ivekit's whose experts say exactly what each view tells; its tokens are the views, padded."""
     k, width = len(world.factors.columns), max(len(a) for a in world.loadings.values())
-    posterior = kind(list(world.loadings), width, k)
+    make: Any = kind
+    posterior = make(list(world.loadings), width, k)
     prior = 1.0 if kind is MixtureOfExperts else 0.0  # products bring the prior themselves
     for name, a in world.loadings.items():
         own = a.square().sum(0) / world.noise[name] ** 2 + prior

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 from .codes import Rows, _ridge
-from .counting import Columns, check_rows, named_columns
+from .counting import Columns, check_rows, named_columns, varying
 
 Codes = Real[ndarray, "n k"]
 Align = Callable[[ndarray, ndarray], ndarray]  # codes (n, k), factors (n, f), standardised -> weights (k, j)
@@ -35,7 +35,8 @@ def mcc(codes: Codes, factors: Columns, train: Rows, test: Rows, align: Align | 
 
     Each factor is given a code of its own, together those with the largest |correlation| on the `train` rows (Hungarian
     matching); what is reported is the mean |correlation| of these pairs on the `test` rows. A factor for which no code
-    is left has 0. Khemakhem et al. (2020), "Variational autoencoders and nonlinear ICA".
+    is left has 0, one that is constant is left out (NaN). Khemakhem et al. (2020), "Variational autoencoders and
+    nonlinear ICA".
 
     align : what may be done to the codes before, learnt from train rows: nothing by default, `rotation` or `linear`.
         The prior N(0, I) looks the same from every side, so a model trained with it may find the right space and
@@ -50,15 +51,14 @@ def mcc(codes: Codes, factors: Columns, train: Rows, test: Rows, align: Align | 
     (0.7, 1.0)
     """
     check_rows(codes, factors)
-    z, f = _standard(_numbers(codes, "codes"), train), _standard(_numbers(factors, "factors"), train)
+    moves, _ = varying(factors)
+    z, f = _standard(_numbers(codes, "codes"), train), _standard(_numbers(factors, "factors")[:, moves], train)
     z = z if align is None else z @ align(z[train], f[train])
-    seen = _correlations(z[train], f[train])
-    which, column = linear_sum_assignment(-seen)
-    given = np.full(f.shape[1], -1)
-    given[column] = which
-    fresh = _correlations(z[test], f[test])
-    each = np.where(given >= 0, fresh[given, np.arange(f.shape[1])], 0)
-    return MCC(float(each.mean()), each, given)
+    which, column = linear_sum_assignment(-_correlations(z[train], f[train]))
+    fresh = _correlations(z[test], f[test])[which, column]
+    each, given, places = np.where(moves, 0, np.nan), np.full(len(moves), -1), np.flatnonzero(moves)[column]
+    each[places], given[places] = fresh, which
+    return MCC(float(np.nanmean(each)), each, given)
 
 
 def rotation(codes: Float[ndarray, "n k"], factors: Float[ndarray, "n f"]) -> Float[ndarray, "k f"]:

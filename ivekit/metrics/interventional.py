@@ -103,7 +103,7 @@ def _deviation(z: Float[ndarray, "n k"], labels: Int[ndarray, "n"], quantile: fl
     return np.mean([np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups], 0)
 
 
-def _prepared(codes: Codes, factors: Columns, n_bins: int) -> tuple[Float[ndarray, "n k"], Binned]:
+def _prepared(codes: Codes, factors: Columns, n_bins: int) -> tuple[Float[ndarray, "n alive"], Binned]:
     """Codes that move, in units of their deviation, and factors that vary, in bins."""
     moves, _ = varying(factors)
     check_rows(codes, factors)
