@@ -293,7 +293,7 @@ def _tokens(
 
 def _encode(encoder: nn.Module, views: Views, name: str) -> Tokens:
     """The tokens of one view; an encoder of ragged rows takes their mask too, and says which tokens are there."""
-    if not _is_ragged(type(encoder)):
+    if not is_ragged(type(encoder)):
         return Tokens.of(encoder(views[name]), views.rows_present(name))
     x, mask = views[name], views.present[name]
     here = mask if mask.ndim > 1 else repeat(mask, "b -> b n", n=x.shape[1])
@@ -301,7 +301,12 @@ def _encode(encoder: nn.Module, views: Views, name: str) -> Tokens:
 
 
 @cache
-def _is_ragged(encoder: type) -> bool:
+def is_ragged(encoder: type) -> bool:
+    """Whether encoders of a class take the mask of their rows, which may be of any length.
+
+    >>> is_ragged(nn.Linear)
+    False
+    """
     return "mask" in inspect.signature(encoder.forward).parameters
 
 

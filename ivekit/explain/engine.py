@@ -2,21 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from einops import repeat
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 
+from ..models import is_ragged
 from ..nn import Tokens
+from ..signal import Whiten, ZScore
+from ..signal.points import PointScore
 from ..views import Views
 from .check import Target
 from .forward import encoded, value
 from .imputers import Matched, Mean, recorded, training_mean
 
 Code = Any  # what became of one view: its tokens, or its rows where views are not encoded apart
+
+
+# modules that are affine in evaluation: of a sum of inputs they make the sum of outputs, but for a constant
+AFFINE = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten,
+    nn.Identity, nn.Dropout, ZScore, PointScore, Whiten,
+)  # fmt: skip
+
+
+class Split(NamedTuple):
+    """An encoder in two: what comes first and is affine, and what follows.
+
+    An encoder says what its parts are by two methods, ``forward(x) = after(affine(x))``; of modules one after another,
+    those that are known to be affine come first.
+    """
+
+    affine: Callable[[Tensor], Tensor]
+    after: Callable[[Tensor], Tensor]
+
+
+def split(model: nn.Module, name: str) -> Split | None:
+    """Standardisation and encoder of a view in two, None where nothing of them is known to be affine.
+
+    >>> from ivekit import models, nn as parts
+    >>> mlp = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Unflatten(1, (1, 8)))
+    >>> model = models.Conditional({"a": mlp}, {"y": parts.Gaussian(parts.MLPDecoder(8, 2))})
+    >>> split(model, "a").affine(torch.zeros(5, 3)).shape
+    torch.Size([5, 8])
+    """
+    known: Any = model
+    first = [known.standardise.transforms[name]] if name in known.standardise.transforms else []
+    modules = [*first, *_in_turn(known.encoders[name])]
+    n = next((i for i, module in enumerate(modules) if type(module) not in AFFINE), len(modules))
+    own: Any = modules[n] if n < len(modules) else None
+    halved = hasattr(own, "affine") and hasattr(own, "after")
+    before, rest = list(modules[:n]), list(modules[n + halved :])
+    if not before and not halved:
+        return None
+    return Split(
+        lambda x: _through([*before, *([own.affine] if halved else [])], x),
+        lambda h: _through([*([own.after] if halved else []), *rest], h),
+    )
+
+
+def _in_turn(module: Any) -> list[nn.Module]:
+    return [m for part in module for m in _in_turn(part)] if type(module) is nn.Sequential else [module]
+
+
+def _through(steps: Sequence[Any], x: Tensor) -> Tensor:
+    for step in steps:
+        x = step(x)
+    return x
 
 
 class Reader:
@@ -40,6 +95,17 @@ class Reader:
         self.rows = torch.arange(len(views), device=next(iter(views.tensors.values())).device)
         self.x = {name: recorded(views, name) for name in self.names}
         self.codes = {name: self.encode(name, x, self.rows) for name, x in self.x.items()}
+        # with holes within rows, or tokens that are not all there, a view is read as a whole
+        self.halves = {name: half for name in self.names if self._plain(name) and (half := split(model, name))}
+
+    def _plain(self, name: str) -> bool:
+        model: Any = self.model
+        numbers = self.x[name].is_floating_point() and self.views.present[name].ndim == 1
+        return self.apart and numbers and not is_ragged(type(model.encoders[name]))
+
+    def after(self, name: str, h: Float[Tensor, "p *h"], rows: Int[Tensor, "p"]) -> Tokens:
+        """The tokens of a view from what its affine part made of copies of the rows with these numbers."""
+        return Tokens.of(self.halves[name].after(h), self.views.present[name][rows])
 
     def encode(self, name: str, x: Num[Tensor, "p *event"], rows: Int[Tensor, "p"]) -> Code:
         """What one view says in a state `x` of it, of copies of the rows with these numbers."""

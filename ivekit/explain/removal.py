@@ -30,7 +30,7 @@ def ablation(
     target: Target,
     groups: Mapping[str, Tensor] | None = None,
     imputer: Any = None,
-    megabytes: float | int = 16,
+    megabytes: float | int = 8,
 ) -> Attribution:
     """What each quantity loses when a group of features is removed, the rest being as it was.
 
@@ -68,7 +68,7 @@ def occlusion(
     windows: Mapping[str, Sequence[int]] | None = None,
     strides: Mapping[str, Sequence[int]] | None = None,
     imputer: Any = None,
-    megabytes: float | int = 16,
+    megabytes: float | int = 8,
 ) -> Attribution:
     """What each quantity loses when a window is removed that slides over a recording (Zeiler & Fergus, 2014).
 

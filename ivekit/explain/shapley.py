@@ -17,6 +17,7 @@ from .engine import Code, Reader, chosen, imputed, in_parts, joined, readers, ro
 from .forward import at_rest
 from .groups import counted, spread
 from .groups import groups as grouped
+from .imputers import Matched, Mean
 from .removal import finished, words
 
 
@@ -29,7 +30,7 @@ def shapley(
     samples: int = 25,
     seed: int = 0,
     orders: Int[Tensor, "s g"] | None = None,
-    megabytes: float | int = 16,
+    megabytes: float | int = 8,
 ) -> Attribution:
     """What each group of features adds to each quantity, averaged over the orders in which groups may be added.
 
@@ -87,14 +88,17 @@ def _averaged(
     if sorted(orders[0].tolist()) != list(range(sum(counted(of).values()))):
         raise ValueError(f"an order holds the numbers of {sum(counted(of).values())} groups once each, got {n} of them")
     total, change = torch.zeros(()), torch.zeros(())
+    added = {name: _adder(reader, imputer, name, own, megabytes) for name, own in of.items()}
     tokens = sum(row_bytes(_plain(code)) for code in reader.codes.values())
     for part in in_parts(len(orders), tokens * b * (n + 1), 4 * megabytes):
-        some = orders[part.start : part.stop]
-        values = _along(reader, _states(reader, imputer, of, some, megabytes), some, of, megabytes)
-        added = torch.zeros(n, len(part), *values.shape[2:]).to(values)
-        steps = values.diff(dim=1)  # (s, n, b, k)
+        some, first, states = orders[part.start : part.stop], 0, {}
+        for name, size in counted(of).items():
+            mine = some[(some >= first) & (some < first + size)].reshape(len(some), size) - first
+            states[name], first = added[name](mine), first + size
+        values = _along(reader, states, some, of, megabytes)
+        steps = rearrange(values.diff(dim=1), "s n b k -> n s b k")
         index = repeat(some, "s n -> n s b k", b=b, k=values.shape[-1])
-        total = total + added.scatter_(0, index, rearrange(steps, "s n b k -> n s b k")).sum(1)
+        total = total + torch.zeros_like(steps).scatter_(0, index, steps).sum(1)
         change = values[0, -1] - values[0, 0]
     return rearrange(total / len(orders), "n b k -> b k n"), change
 
@@ -103,23 +107,52 @@ def _plain(code: Code) -> Tensor:
     return getattr(code, "x", code)
 
 
-def _states(
-    reader: Reader, imputer: Any, of: Mapping[str, Tensor], orders: Tensor, megabytes: float | int
-) -> dict[str, Code]:
-    """Each view with 0, 1, 2 ... of its groups added in each order, encoded: ``(orders x (groups + 1) x b)`` rows."""
-    states, first = {}, 0
-    for name, own in of.items():
-        size = int(own.max()) + 1
-        mine = orders[(orders >= first) & (orders < first + size)].reshape(len(orders), size) - first
-        rank, first = mine.argsort(1), first + size
-        number = torch.arange((size + 1) * len(orders), device=own.device)
-        codes = []
-        for part in in_parts(len(number), row_bytes(reader.x[name]) * len(reader.rows), megabytes):
+def _adder(reader: Reader, imputer: Any, name: str, of: Tensor, megabytes: float | int) -> Any:
+    """``orders (s, groups of the view) -> its states with 0, 1, 2 ... groups added``, ``s x (groups + 1) x b`` rows."""
+    fixed = type(imputer) in (Mean, Matched)  # what replaces a group does not depend on what else is there
+    return (_Summed if fixed and name in reader.halves else _Encoded)(reader, imputer, name, of, megabytes)
+
+
+class _Encoded:
+    """Every state of a view is made and encoded."""
+
+    def __init__(self, reader: Reader, imputer: Any, name: str, of: Tensor, megabytes: float | int):
+        self.reader, self.imputer, self.name, self.of, self.megabytes = reader, imputer, name, of, megabytes
+
+    def __call__(self, mine: Int[Tensor, "s g"]) -> Code:
+        s, size = mine.shape
+        rank, number, codes = mine.argsort(1), torch.arange((size + 1) * s, device=mine.device), []
+        for part in in_parts(len(number), row_bytes(self.reader.x[self.name]) * len(self.reader.rows), self.megabytes):
             some = number[part.start : part.stop]
-            added = rank[some // (size + 1)] < (some % (size + 1))[:, None]  # (states, groups)
-            codes.append(reader.encode(name, *imputed(reader, imputer, name, added[:, own])))
-        states[name] = joined(codes)
-    return states
+            there = rank[some // (size + 1)] < (some % (size + 1))[:, None]  # (states, groups)
+            states = imputed(self.reader, self.imputer, self.name, there[:, self.of])
+            codes.append(self.reader.encode(self.name, *states))
+        return joined(codes)
+
+
+class _Summed(_Encoded):
+    """What the affine part of an encoder makes of each group is found once, and added up along the orders."""
+
+    def __init__(self, reader: Reader, imputer: Any, name: str, of: Tensor, megabytes: float | int):
+        super().__init__(reader, imputer, name, of, megabytes)
+        affine, b = reader.halves[name].affine, len(reader.rows)
+        size, parts = int(of.max()) + 1, []
+        nothing = torch.zeros(1, *of.shape, dtype=torch.bool, device=of.device)
+        self.empty = affine(imputed(reader, imputer, name, nothing)[0])  # (b, h)
+        for part in in_parts(size, row_bytes(reader.x[name]) * b, megabytes):
+            some = torch.arange(part.start, part.stop, device=of.device)
+            alone = affine(imputed(reader, imputer, name, of == some.reshape(-1, *[1] * of.ndim))[0])
+            parts.append(alone.unflatten(0, (-1, b)) - self.empty)
+        self.each = torch.cat(parts)  # (g, b, h)
+
+    def __call__(self, mine: Int[Tensor, "s g"]) -> Code:
+        codes, rows = [], self.reader.rows.repeat(mine.shape[1] + 1)
+        for one in mine:
+            h = torch.cat([self.empty[None], self.each[one]]).cumsum(0).flatten(0, 1)
+            for part in in_parts(len(h), row_bytes(h), self.megabytes):
+                at = slice(part.start, part.stop)
+                codes.append(self.reader.after(self.name, h[at], rows[at]))
+        return joined(codes)
 
 
 def _along(

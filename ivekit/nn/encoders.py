@@ -75,11 +75,18 @@ class SensorBasis(nn.Module):
         self.linear = nn.Linear(n_filters * n_basis, dim)
         self.net = mlp(n_filters * n_basis, width, dim)
 
-    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b 1 d"]:
+    def affine(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b h"]:
+        """What comes first and is affine: sums of inputs become sums of it."""
         expect(x, self.shape, self)
         h = self.spatial(rearrange(x @ self.basis.mT, "b c n -> b n c"))
-        h = rearrange(h, "b n c -> b (n c)")
+        return rearrange(h, "b n c -> b (n c)")
+
+    def after(self, h: Float[Tensor, "b h"]) -> Float[Tensor, "b 1 d"]:
+        """What follows."""
         return (self.linear(h) + self.net(h))[:, None]
+
+    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b 1 d"]:
+        return self.after(self.affine(x))
 
 
 class SensorAttention(nn.Module):
@@ -220,10 +227,17 @@ class FrameConv(nn.Module):
         self.net = nn.Sequential(*layers)
         self.out = mlp(widths[-1] * h * w, width, dim)
 
-    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 1 d"]:
+    def affine(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n h w"]:
+        """What comes first and is affine: sums of inputs become sums of it."""
         expect(x, self.shape, self)
-        h = self.net(rearrange(x, "b c t h w -> b (c t) h w"))
-        return self.out(rearrange(h, "b c h w -> b (c h w)"))[:, None]
+        return self.net[0](rearrange(x, "b c t h w -> b (c t) h w"))
+
+    def after(self, h: Float[Tensor, "b n h w"]) -> Float[Tensor, "b 1 d"]:
+        """What follows."""
+        return self.out(rearrange(self.net[1:](h), "b c h w -> b (c h w)"))[:, None]
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 1 d"]:
+        return self.after(self.affine(x))
 
 
 class ResNet1d(nn.Module):

@@ -1,0 +1,205 @@
+"""What all latents of the default model cost to explain, beside captum: medians of runs in turn, and peak memory.
+
+python tests/benchmarks/explain.py [runs]
+
+captum at its best: one call for all latents where it takes several outputs, with the fastest of several
+`perturbations_per_eval`; for gradients, a loop over latents. captum as it comes: its defaults, a loop over latents.
+Both are given a function that encodes and does not decode, and the same groups of features.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import FeatureAblation, IntegratedGradients, ShapleyValueSampling
+from torch import Tensor
+
+import ivekit as ive
+from ivekit import explain
+from ivekit.recipe import Recipe
+
+SHAPES = {"meg": (102, 60), "video": (1, 16, 32, 32), "behaviour": (6,)}
+SAMPLES = {1: 25, 8: 4}  # orders of the features by rows: captum's default, and fewer where it would take minutes
+AT_ONCE = (16, 32)  # perturbations in one evaluation, of which captum gets the fastest
+LOOPED = 1  # latents that captum is asked for one by one; the seconds of all are these times as many
+BARS = {"occlusion, at its best": 2.5, "shapley 1, at its best": 25, "shapley 8, at its best": 5,
+        "gradients, at its best": 1.3, "occlusion, as it comes": 30, "shapley 1, as it comes": 40}  # fmt: skip
+
+
+def rows(n: int) -> ive.Views:
+    """Noise of the default world's shapes, on sensors of a helmet's size."""
+    random = torch.Generator().manual_seed(0)
+    places = np.random.default_rng(0).normal(size=(102, 2))
+    sensors = ive.Sensors([f"MEG{i}" for i in range(102)], places, ["mag"] * 102, 125.0, tmin=-0.1)
+    tensors = {name: torch.randn(n, *shape, generator=random) for name, shape in SHAPES.items()}
+    return ive.Views(tensors, about={"meg": sensors})
+
+
+class Ours:
+    """Our side: all latents in one pass."""
+
+    def __init__(self, model: torch.nn.Module, data: ive.Views, groups: dict[str, Tensor], orders: Tensor):
+        self.model, self.data, self.groups, self.orders = model, data, groups, orders
+
+    def occlusion(self) -> Sequence[Tensor]:
+        return list(explain.attribute_latents(self.model, self.data, explain.ablation, groups=self.groups).values())
+
+    def shapley(self) -> Sequence[Tensor]:
+        settings = dict(groups=self.groups, orders=self.orders)
+        return list(explain.attribute_latents(self.model, self.data, explain.shapley, **settings).values())
+
+    def gradients(self) -> Sequence[Tensor]:
+        return list(explain.attribute_latents(self.model, self.data, explain.integrated_gradients).values())
+
+
+class Captum:
+    """Captum's side. `at_once`: perturbations in one evaluation."""
+
+    def __init__(self, model: Any, data: ive.Views, groups: dict[str, Tensor]):
+        self.model, names = model, list(data)
+        self.inputs = tuple(data[name] for name in names)
+        mean = explain.training_mean(model, data)
+        self.baselines = tuple(mean[name].expand_as(data[name]).clone() for name in names)
+        sizes = [0, *np.cumsum([int(groups[name].max()) + 1 for name in names])]
+        self.masks = tuple(groups[name][None] + int(first) for name, first in zip(names, sizes))
+        self.names = names
+
+    def latents(self, *inputs: Tensor) -> Tensor:
+        q = self.model.encode(ive.Views(dict(zip(self.names, inputs))))
+        return torch.cat([belief.mean for belief in q.values()], 1)
+
+    def latent(self, i: int, *inputs: Tensor) -> Tensor:
+        return self.latents(*inputs)[:, i]
+
+    def removed(self, method: Any, f: Any, **settings: Any) -> Sequence[Tensor]:
+        torch.manual_seed(0)
+        return method(f).attribute(self.inputs, baselines=self.baselines, feature_mask=self.masks, **settings)
+
+    def in_a_loop(self, method: Any, latents: Sequence[int], **settings: Any) -> Sequence[Tensor]:
+        each = [self.removed(method, partial(self.latent, i), **settings) for i in latents]
+        return [torch.stack(parts, 1) for parts in zip(*each)]
+
+    def gradients(self, latents: Sequence[int]) -> Sequence[Tensor]:
+        each = [self._gradient(i) for i in latents]
+        return [torch.stack(parts, 1).detach() for parts in zip(*each)]
+
+    def _gradient(self, i: int) -> Sequence[Tensor]:
+        # a private latent does not look at the other views, which captum's gradient refuses
+        f = lambda *x: self.latent(i, *x) + sum(0 * v.flatten(1).sum(1) for v in x)  # noqa: E731
+        return IntegratedGradients(f).attribute(self.inputs, baselines=self.baselines, internal_batch_size=200)
+
+
+def in_turn(things: Sequence[Callable[[], Any]], runs: int) -> list[float]:
+    """The median seconds of things that are done in turn, A B A B, after once that is not counted."""
+    seconds: list[list[float]] = [[] for _ in things]
+    for i in range(runs + 1):
+        for done, into in zip(things, seconds):
+            begun = perf_counter()
+            done()
+            if i:
+                into.append(perf_counter() - begun)
+    return [median(each) for each in seconds]
+
+
+def apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest difference between two attributions, over the largest value."""
+    return max(float((x - y).abs().max()) for x, y in zip(a, b)) / max(float(x.abs().max()) for x in b)
+
+
+def setting(n: int) -> tuple[Ours, Captum, int]:
+    """The default model (untrained: its cost is the same), some rows, groups, and the orders that captum draws."""
+    torch.manual_seed(0)
+    data = rows(n)
+    model = Recipe("ive").model(rows(32)).eval().requires_grad_(False)
+    groups = explain.groups(data)
+    total = sum(int(of.max()) + 1 for of in groups.values())
+    torch.manual_seed(0)
+    orders = torch.stack([torch.randperm(total) for _ in range(SAMPLES[n])])
+    with torch.no_grad():
+        k = sum(q.mean.shape[1] for q in model.encode(data).values())
+    return Ours(model, data, groups, orders), Captum(model, data, groups), k
+
+
+def said(name: str, ours: float, theirs: float, difference: float | None = None) -> None:
+    """One line: seconds, ratio, bar."""
+    bar, ratio = BARS[name], theirs / ours
+    same = "" if difference is None else f"; largest difference {difference:.1e} of the largest value"
+    verdict = "met" if ratio >= bar else "MISSED"
+    print(
+        f"{name}: ours {ours:.3f} s, captum {theirs:.3f} s, {ratio:.1f} times (bar {bar}: {verdict}){same}", flush=True
+    )
+
+
+def shapley(ours: Ours, captum: Captum, n: int, runs: int) -> None:
+    """Shapley values of some rows, captum at its best: several outputs, several perturbations."""
+    calls = [
+        partial(captum.removed, ShapleyValueSampling, captum.latents, n_samples=SAMPLES[n], perturbations_per_eval=p)
+        for p in AT_ONCE
+    ]
+    own, *theirs = in_turn([ours.shapley, *calls], runs)
+    said(f"shapley {n}, at its best", own, min(theirs), apart(ours.shapley(), calls[0]()))
+
+
+def main(runs: int = 5) -> None:
+    """Prints ratios, differences and memory."""
+    torch.set_num_threads(1)
+    ours, captum, k = setting(8)
+    print(f"{k} latents of the default model, {SAMPLES} orders by rows, medians of {runs} runs in turn, one thread")
+    calls = [partial(captum.removed, FeatureAblation, captum.latents, perturbations_per_eval=p) for p in AT_ONCE]
+    own, *theirs = in_turn([ours.occlusion, *calls], runs)
+    said("occlusion, at its best", own, min(theirs), apart(ours.occlusion(), calls[0]()))
+    shapley(ours, captum, 8, max(1, runs // 2))
+    some = range(k)
+    own, theirs = in_turn([ours.gradients, partial(captum.gradients, some)], max(1, runs // 2))
+    said("gradients, at its best", own, theirs, apart(ours.gradients(), captum.gradients(some)))
+    ours, captum, k = setting(1)
+    shapley(ours, captum, 1, runs)
+    for name, do, method, more in (
+        ("occlusion", ours.occlusion, FeatureAblation, {}),
+        ("shapley 1", ours.shapley, ShapleyValueSampling, {"n_samples": SAMPLES[1]}),
+    ):
+        loop = partial(captum.in_a_loop, method, range(LOOPED), **more)
+        own, theirs = in_turn([do, loop], max(1, runs // 2))
+        said(f"{name}, as it comes", own, theirs * k / LOOPED)
+    memory()
+
+
+def memory() -> None:
+    """The most memory that a process of its own held, less what it held before: eight rows."""
+    for who, what in (("ours", "occlusion"), ("captum", "occlusion"), ("ours", "shapley"), ("captum", "shapley"),
+                      ("ours", "gradients"), ("captum", "gradients")):  # fmt: skip
+        asked = subprocess.run([sys.executable, __file__, who, what], capture_output=True, text=True, check=True)
+        print(f"peak memory of {what}, {who}: {asked.stdout.strip()} MB over what model and rows take")
+
+
+def peak(who: str, what: str) -> None:
+    """Prints how much a process grew by one explanation, in MB."""
+    torch.set_num_threads(1)
+    ours, captum, k = setting(8)
+    captum.gradients([0]) if what == "gradients" else captum.latents(*captum.inputs)
+    theirs = {
+        "occlusion": partial(captum.removed, FeatureAblation, captum.latents, perturbations_per_eval=AT_ONCE[0]),
+        "shapley": partial(
+            captum.removed, ShapleyValueSampling, captum.latents, n_samples=1, perturbations_per_eval=AT_ONCE[0]
+        ),
+        "gradients": partial(captum.gradients, range(k)),
+    }
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (getattr(ours, what) if who == "ours" else theirs[what])()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        peak(*sys.argv[1:])
+    else:
+        main(*map(int, sys.argv[1:]))
