@@ -69,9 +69,9 @@ def haufe_pattern(
 
 
 def pattern_of(
-    x: Real[Tensor, "b *shape"],
-    z: Real[Tensor, "b"] | Real[Tensor, "b k"],
-    present: Bool[Tensor, "b *any"] | None = None,
+    x: Real[Tensor, "_ *shape"],
+    z: Real[Tensor, "_"] | Real[Tensor, "_ k"],
+    present: Bool[Tensor, "_ *any"] | None = None,
     batch_rows: int = 256,
 ) -> Float[Tensor, "..."]:
     """The regression of data on a number a row, ``cov(x, z) / var(z)``: the pattern of that number.
@@ -84,9 +84,11 @@ def pattern_of(
     """
     if len(z) != len(x):
         raise ValueError(f"{len(z)} values of the target for {len(x)} rows of data")
+    if not len(x):
+        return torch.zeros(*z.shape[1:], *x.shape[1:])
     there = torch.ones(len(x), dtype=torch.bool) if present is None else present.cpu()
-    here = there.reshape(len(x), -1).double()  # (b, 1) or (b, p)
-    codes = z.detach().double().cpu().reshape(len(z), -1)
+    here = there[..., None].flatten(1).double()  # (b, 1) or (b, p)
+    codes = z.detach().double().cpu()[..., None].flatten(1)
     codes = codes - codes[here.any(1)].mean(0).nan_to_num()  # sums of what lies about 0 lose no digits
     n = here.sum(0).clamp(min=1)
     centre = sum(_recorded(x, here, rows).sum(0) for rows in torch.arange(len(x)).split(batch_rows)) / n
@@ -97,13 +99,13 @@ def pattern_of(
     variance = squares - (codes.mT @ here).square() / n
     varies = variance > 1e-12 * squares.amax().clamp(min=1e-300)
     slope = torch.where(varies, together / torch.where(varies, variance, 1.0), 0.0)
-    pattern = slope.reshape(-1, *x.shape[1:]).to(torch.get_default_dtype())
+    pattern = slope.reshape(codes.shape[1], *x.shape[1:]).to(torch.get_default_dtype())
     return pattern[0] if z.ndim == 1 else pattern
 
 
 def _recorded(x: Tensor, here: Float[Tensor, "b any"], rows: Int[Tensor, "r"]) -> Float[Tensor, "r p"]:
     """Some rows in double precision, 0 where nothing was recorded (which may hold anything, NaN as well)."""
-    return torch.where(here[rows] > 0, x[rows].cpu().double().reshape(len(rows), -1), 0.0)
+    return torch.where(here[rows] > 0, x[rows].cpu().double()[..., None].flatten(1), 0.0)
 
 
 def gradient_pattern(

@@ -52,7 +52,7 @@ class Readout:
     constant: Float[Tensor, ""] | Float[Tensor, "f"]
 
     @classmethod
-    def fit(cls, codes: Real[Any, "n k"], factor: Real[Any, "n"] | Real[Any, "n f"], block: str = "shared") -> Readout:
+    def fit(cls, codes: Real[Any, "_ k"], factor: Real[Any, "_"] | Real[Any, "_ f"], block: str = "shared") -> Readout:
         """Ridge regression on training rows, its penalty chosen there by leave-one-out error, as `metrics.readout`.
 
         codes (n, k), posterior means; factor (n,), or (n, f) for several.
@@ -102,7 +102,7 @@ def readout_target(
 # rotations -----------------------------------------------------------------------------------------------------------
 
 
-def by_factor(codes: Real[Any, "n k"], factors: Real[Any, "n f"]) -> Float[ndarray, "k k"]:
+def by_factor(codes: Real[Any, "_ k"], factors: Real[Any, "_ f"]) -> Float[ndarray, "k k"]:
     """The rotation whose first latents are the given factors, as far as a rotation can (orthogonal Procrustes).
 
     The f orthonormal directions nearest to the covariances of codes and standardised factors (Schönemann, 1966); the

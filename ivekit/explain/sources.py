@@ -30,8 +30,8 @@ class Dipole(NamedTuple):
     explained: float
 
 
-def topography(pattern: Real[Any, "c t"]) -> Rank1:
-    """The field and the course of a pattern over sensors and time: its leading singular vectors.
+def topography(pattern: Real[Any, "..."]) -> Rank1:
+    """The field and the course of a pattern over sensors and time, (c, t): its leading singular vectors.
 
     A source that only grows and shrinks gives a field times a course, and the leading pair is the nearest such product
     (Eckart & Young, 1936); it uses all samples, where a map at one moment uses one. The course has a peak of 1, so the
@@ -117,7 +117,7 @@ def dipole_error(
     return float(1e3 * np.linalg.norm(far))
 
 
-def latency(course: Real[Any, "t"], times: Real[Any, "t"]) -> float:
+def latency(course: Real[Any, "_"], times: Real[Any, "_"]) -> float:
     """When a course is farthest from 0, in the unit of `times`, finer than the samples.
 
     The top of the parabola through the largest sample and its neighbours.

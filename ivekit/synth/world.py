@@ -25,7 +25,7 @@ class World:
     time_courses : factor -> its course, 1 at the peak. Both only for factors that have them.
     clean : view -> what its rows would be without noise and without holes, where the simulator knows it.
     pixels : factor -> the pixels of a film, of a row's shape, that it moves, where the simulator knows them.
-    places : factor -> where its source is, (x, y, z) in metres and head coordinates, where it has one.
+    places : factor -> where its source is, (x, y, z) in metres and head coordinates, in a head that lies as usual.
 
     Raises
     ------
