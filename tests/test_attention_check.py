@@ -171,3 +171,44 @@ def test_gradient_attention_is_weights_times_their_gradient():
     assert all(state[name] is p.grad for name, p in model.named_parameters())
     with pytest.raises(ValueError, match=r"one number a row, \(b,\); the target says \(3, 8\)"):
         explain.gradient_attention(model, views, lambda out: out.z["shared"])
+
+
+# figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_figure_has_a_head_a_map_and_its_title():
+    import matplotlib.pyplot as plt
+
+    from ivekit import synth, viz
+    from ivekit.topomap import Topomap
+
+    world, rng = synth.small(20), np.random.default_rng(0)
+    sensors = world.views.about["meg"]
+    maps = {"attention": rng.random(28), "attribution": rng.random(28), "truth": np.abs(world.topographies["motion"])}
+    courses = {"attribution": rng.random(40), "truth": world.time_courses["motion"]}
+    patches = {"attention": rng.random((2, 3, 3))}
+    title = explain.map_title(explain.Check("attention", 0.2, np.zeros(3), False))
+    film = world.views["video"][0].numpy()
+    axes = viz.attention_evidence(title, maps, Topomap(sensors, size=24), courses, sensors.times(40), film, patches)
+    assert plt.gcf().get_suptitle() == "attention: weights, not evidence (r = 0.20)"
+    assert [ax.get_title() for ax in axes[:3]] == list(maps) and len(axes) == 3 + 1 + 2
+    assert all(ax.images[0].get_clim()[0] == 0 for ax in axes[:3])  # sizes: from white
+    line = np.asarray(axes[3].lines[1].get_ydata())
+    assert np.max(line) == 1 and np.argmax(line) == np.argmax(np.abs(world.time_courses["motion"]))
+    assert axes[4].get_title() == "attention, frame 1" and axes[5].get_title() == "attention, frame 3"
+    plt.close("all")
+    with pytest.raises(ValueError, match="give both"):
+        viz.attention_evidence(title, maps, Topomap(sensors, size=24), courses)
+
+
+def test_a_scoreboard_shows_medians_and_chance():
+    import matplotlib.pyplot as plt
+
+    from ivekit import viz
+
+    ax = viz.scoreboard({"good": np.array([0.8, 0.9, 1.0, np.nan]), "none": np.array([])}, floors={"good": 0.6})
+    drawn: list[Any] = list(ax.collections)
+    bars = [c.get_segments()[0][0][0] for c in drawn if c.get_linewidth()[0] > 1.2]
+    assert bars == [0.9, 0.6] and np.size(ax.lines[0].get_xdata()) == 3
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["good", "none"]
+    plt.close("all")

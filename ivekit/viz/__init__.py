@@ -4,7 +4,7 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 (``text.color``), so that ``plt.style.context("dark_background")`` gives the same figures on black.
 """
 
-from .attention import attention_browser, attention_matrix, attention_overlay
+from .attention import attention_browser, attention_evidence, attention_matrix, attention_overlay
 from .brain import bold, connectivity, slice_map
 from .card import card, claim
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
@@ -12,6 +12,7 @@ from .disentanglement import floors, gaps, leak, relation
 from .fields import butterfly, explained, frames, place_colours, reconstruction, topomap
 from .film import animate, film
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
+from .scoreboard import scoreboard
 from .signals import comparison, fusion_weights, traces
 from .style import COLUMN, CYCLE, STYLE
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
@@ -25,6 +26,7 @@ __all__ = [
     "agreement",
     "animate",
     "attention_browser",
+    "attention_evidence",
     "attention_matrix",
     "attention_overlay",
     "bars",
@@ -58,6 +60,7 @@ __all__ = [
     "reconstruction",
     "relation",
     "scatter3d",
+    "scoreboard",
     "scores",
     "sections",
     "sensor_time",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy import ndarray
 
-from .style import COLUMN, VERMILLION, canvas
+from .fields import explained
+from .style import COLUMN, CYCLE, STYLE, VERMILLION, canvas, legend_above, millimetres
 
 
 def attention_matrix(
@@ -83,6 +84,70 @@ def attention_overlay(
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     return ax
+
+
+def attention_evidence(
+    title: str,
+    maps: Mapping[str, Real[Any, "c"]],
+    topo: Any,
+    courses: Mapping[str, Real[Any, "t"]] | None = None,
+    times: Real[Any, "t"] | None = None,
+    film: Real[Any, "colours frames h w"] | None = None,
+    patches: Mapping[str, Real[Any, "t2 h2 w2"]] | None = None,
+) -> list[Axes]:
+    """Draw attention beside an attribution and the truth: over sensors, over time and over a film's patches.
+
+    title : what its check allows it to be called (`ivekit.explain.map_title`). maps : what is drawn -> sizes at the
+    sensors of `topo`, such as attention, attribution and truth, each on its own scale from 0. courses, times : the same
+    over time (s), each over its largest. film : one that was attended to; patches : what -> weights of its cells, the
+    first step in time, the middle and the last. Returns the axes: heads, the courses, then the films' rows.
+
+    >>> from types import SimpleNamespace
+    >>> from ivekit.topomap import Topomap
+    >>> pos = 0.04 * np.stack(np.meshgrid([-2, -1, 0, 1, 2], [-1, 0, 1]), -1).reshape(15, 2)
+    >>> sensors = SimpleNamespace(names=[f"M{i}" for i in range(15)], kinds=["mag"] * 15, pos=pos, info=None)
+    >>> maps = {"attention": np.ones(15), "truth": np.abs(pos[:, 0])}
+    >>> axes = attention_evidence("weights, not evidence", maps, Topomap(sensors, size=16))
+    >>> plt.gcf().get_suptitle(), [ax.get_title() for ax in axes]
+    ('weights, not evidence', ['attention', 'truth'])
+    """
+    courses, patches = courses or {}, patches or {}
+    if (courses and times is None) or (patches and film is None):
+        raise ValueError("courses are drawn over times, and patches over a film: give both")
+    rows = [48.0] + [34.0] * bool(courses) + [30.0] * len(patches)
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=millimetres(2 * COLUMN, sum(rows) + 8), layout="constrained")
+        parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
+        figure.suptitle(title, fontsize=9)
+        heads = parts[0].subplots(1, len(maps), squeeze=False)[0]
+        for ax, (name, x) in zip(heads, maps.items()):
+            explained(np.abs(np.asarray(x, float)), topo, "|attribution|", ax=ax).set_title(name)
+        axes = list(heads)
+        if courses:
+            axes.append(_courses(courses, np.asarray(times, float), parts[1].subplots()))
+        for part, (name, w) in zip(parts[len(parts) - len(patches) :], patches.items()):
+            axes += _on_film(np.asarray(film, float), np.asarray(w, float), name, part)
+    return axes
+
+
+def _courses(courses: Mapping[str, Any], times: Float[ndarray, "t"], ax: Axes) -> Axes:
+    for i, (name, x) in enumerate(courses.items()):
+        size = np.abs(np.asarray(x, float))
+        dashes = ["-", "--", ":", "-."][i % 4]
+        ax.plot(times, size / (size.max() or 1.0), dashes, color=CYCLE[i % len(CYCLE)], label=name)
+    ax.set(xlabel="time (s)", ylabel="over its largest", ylim=(0, 1.05))
+    legend_above(ax)
+    return ax
+
+
+def _on_film(film: Float[ndarray, "colours t h w"], w: Float[ndarray, "t2 h2 w2"], name: str, part: Any) -> list[Axes]:
+    """The first step in time, the middle and the last, each over the frame in its middle."""
+    steps = sorted({0, len(w) // 2, len(w) - 1})
+    axes = part.subplots(1, len(steps), squeeze=False)[0]
+    for ax, i in zip(axes, steps):
+        frame = min(int((i + 0.5) * film.shape[1] / len(w)), film.shape[1] - 1)
+        attention_overlay(film[:, frame], w[i], ax, limit=float(w.max()) or 1.0).set_title(f"{name}, frame {frame}")
+    return list(axes)
 
 
 ORANGE = np.array([0.902, 0.624, 0.0])  # of Okabe and Ito (2008), as the rest of the figures
