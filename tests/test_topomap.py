@@ -58,6 +58,23 @@ def test_the_pixels_are_those_of_mne(neuromag, kind):
     assert off_by(topo(values), mne_pixels(values, info)) < 1e-5
 
 
+def test_the_pixels_of_electrodes_are_those_of_mne():
+    montage = mne.channels.make_standard_montage("standard_1020")
+    info = mne.create_info([n for n in montage.ch_names if n not in ("T3", "T4", "T5", "T6")], 250.0, "eeg")
+    info.set_montage(montage)
+    values = np.random.default_rng(0).normal(0, 10, len(info.ch_names))
+    assert off_by(Topomap(sensors_of(info), "eeg")(values), mne_pixels(values, info)) < 0.01
+
+
+def test_the_pixels_of_pairs_are_those_of_mne_however_they_are_ordered(neuromag):
+    """MNE draws the root mean square of the two of a place, which this stands for; the order of channels is free."""
+    info = only(neuromag, "grad")
+    order = np.random.default_rng(1).permutation(len(info.ch_names))
+    values = np.random.default_rng(0).normal(0, 100, len(order))
+    shuffled = Topomap(sensors_of(mne.pick_info(info, order)), "grad")(values[order])
+    assert off_by(shuffled, mne_pixels(values, info)) < 0.01
+
+
 @pytest.mark.parametrize("kind", ["mag", "grad", "eeg"])
 def test_the_pixels_are_those_of_mne_for_a_recording(kind, data_dir):
     file = data_dir / "meg_neuromag306" / "auditory_visual-ave.fif.gz"

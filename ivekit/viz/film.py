@@ -17,8 +17,8 @@ from .style import COLUMN, STYLE, millimetres
 
 
 def film(
-    series: Real[Any, "c t"],
-    times: Real[Any, "t"],
+    series: Real[Any, "c _"],
+    times: Real[Any, "_"],
     topo: Any,
     axes: Sequence[Axes] | None = None,
     at: Sequence[float] | Real[Any, "n"] | None = None,
@@ -61,8 +61,8 @@ def film(
 
 
 def animate(
-    series: Real[Any, "c t"],
-    times: Real[Any, "t"],
+    series: Real[Any, "c _"],
+    times: Real[Any, "_"],
     topo: Any,
     path: str | Path,
     fps: float | int = 12,
