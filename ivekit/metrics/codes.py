@@ -53,12 +53,14 @@ def _ridge(codes: ndarray, factors: ndarray, codes_new: ndarray) -> Float[ndarra
 
 
 def block_readout(
-    codes: Mapping[str, Real[ndarray, "_ _"]], factors: pd.DataFrame, train: Rows, test: Rows
+    codes: Mapping[str, Real[ndarray, "_ _"]], factors: pd.DataFrame, train: Rows, test: Rows, regressor: Any = None
 ) -> pd.DataFrame:
     """How much each block of latents tells of each factor: the leak matrix, blocks x factors, of held-out R2.
 
     codes : {block: (n, k)}, "shared" and the views' names. factors : one column a factor, one row a row of the codes.
     train, test : the rows that the readouts are fitted and scored on, as masks or row numbers.
+    regressor : who reads, of scikit-learn's kind, a fresh copy for each block and factor; a line (ridge) by default. A
+        line sees no leak that is bent: `random_forest()` does.
 
     Raises
     ------
@@ -80,9 +82,17 @@ def block_readout(
     for block, z in codes.items():
         if len(z) != len(values):
             raise ValueError(f"block {block!r} has {len(z)} rows of codes for {len(values)} rows of factors")
-        guess = _ridge(z[train], values[train], z[test])
+        guess = (
+            _ridge(z[train], values[train], z[test]) if regressor is None else _read(regressor, z, values, train, test)
+        )
         leak[block] = [r2(values[test, k], guess[:, k], values[train, k].mean()) for k in range(values.shape[1])]
     return pd.DataFrame.from_dict(leak, orient="index", columns=factors.columns)
+
+
+def _read(regressor: Any, z: ndarray, factors: ndarray, train: Rows, test: Rows) -> Float[ndarray, "m f"]:
+    from sklearn.base import clone
+
+    return np.stack([clone(regressor).fit(z[train], x[train]).predict(z[test]) for x in factors.T], 1)
 
 
 def block_score(leak: pd.DataFrame, owners: Mapping[str, Collection[str]]) -> float:
