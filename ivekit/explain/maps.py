@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from ..models import Outputs
 from ..views import Views
 from .check import Explainer, Target
 from .forward import value
@@ -23,35 +22,15 @@ Maps = Mapping[str, Tensor]
 Match = Callable[[nn.Module, nn.Module, Views, Target], Target]
 
 
-class _Late(dict):
-    """Likelihoods that are decoded when first asked for: targets in the latent space need none."""
+class _Latent:
+    """Outputs whose likelihoods are decoded when first asked for: targets in the latent space need none."""
 
-    def __init__(self, decode: Callable[[], dict[str, Any]]):
-        super().__init__()
-        self.decode = decode
+    def __init__(self, q: dict[str, Any], decode: Callable[[], Any]):
+        self.q, self.z, self.decode = q, {block: belief.mean for block, belief in q.items()}, decode
 
-    def _now(self) -> dict[str, Any]:
-        if not len(self):
-            self.update(self.decode())
-        return self
-
-    def __missing__(self, name: str) -> Any:
-        return dict(self._now())[name]
-
-    def keys(self):
-        return dict.keys(self._now())
-
-    def items(self):
-        return dict.items(self._now())
-
-    def values(self):
-        return dict.values(self._now())
-
-    def __iter__(self):
-        return dict.__iter__(self._now())
-
-    def __contains__(self, name: object) -> bool:
-        return dict.__contains__(self._now(), name)
+    @cached_property
+    def p(self) -> Any:
+        return self.decode().p
 
 
 def said(model: Any, views: Views) -> Any:
@@ -63,8 +42,7 @@ def said(model: Any, views: Views) -> Any:
     """
     if model.training or not hasattr(model, "encode") or not hasattr(model, "decode"):
         return model(views)
-    q: dict[str, Any] = model.encode(views)
-    return Outputs(q, {block: belief.mean for block, belief in q.items()}, _Late(lambda: model(views).p))
+    return _Latent(model.encode(views), lambda: model(views))
 
 
 def answers(model: nn.Module, views: Views, target: Target) -> Float[Tensor, "b"]:
