@@ -2,6 +2,7 @@
 
     python evidence/truth.py               goes on with the study that truth.csv and truth_models.csv hold
     python evidence/truth.py 200           the same, and stops after the model with which 200 seconds are over
+    python evidence/truth.py default       the same maps of the run in data_samples/runs/world, without training
 
 Worlds of `synth.small` over signal-to-noise x trials x seeds, the recipe `ive` at once, twice and four times the true
 sizes, 300 steps of training each. A map explains the best linear readout of a factor in the block that it belongs to,
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,14 @@ from ivekit.explain.rotations import Readout, readout_target
 from ivekit.explain.sources import latency_error, topography
 from ivekit.explain.traverse import traverse
 from ivekit.explain.truth import map_of, null_places, same_field, same_strength, shifted_places, true_places
-from ivekit.recipe import Recipe, parts
-from ivekit.synth import World, random_fields, small
+from ivekit.recipe import Recipe, load, parts
+from ivekit.synth import World, audiovisual, random_fields, small
 from ivekit.training import latents, train
 
 TABLE = Path(__file__).with_suffix(".csv")
 MODELS = TABLE.with_name("truth_models.csv")
 KEPT = TABLE.parents[1] / "runs" / "truth"
+STORED = TABLE.parents[1] / "data_samples" / "runs" / "world"
 SNR, TRIALS, TIMES, SEEDS = (-6, 0, 6), (256, 1024, 4096), (2, 1, 4), (0, 1, 2)
 STUDY = [
     (seed, times, trials, snr_db, encoder)
@@ -74,6 +76,16 @@ def trained(world: World, snr_db: int, trials: int, seed: int, times: int, encod
     return model.eval(), took
 
 
+SCORES: dict[str, Callable[..., Any]] = {
+    "mig": metrics.mig, "mig-sup": metrics.mig_sup, "jemmig": metrics.jemmig, "dcimig": metrics.dcimig,
+    "sap": metrics.sap, "modularity": metrics.modularity, "explicitness": metrics.explicitness, "irs": metrics.irs,
+    "dci disentanglement": lambda z, f: metrics.dci(z, f).disentanglement,
+    "dci completeness": lambda z, f: metrics.dci(z, f).completeness,
+    "infomec modularity": lambda z, f: metrics.infomec(z, f).modularity,
+    "snc": metrics.snc,
+}  # fmt: skip
+
+
 def scored(world: World, model: Any) -> dict[str, float]:
     """What is read of every factor where it belongs and where not, and what scores of disentanglement say."""
     assert world.views.metadata is not None
@@ -87,7 +99,8 @@ def scored(world: World, model: Any) -> dict[str, float]:
     together, test = np.concatenate(list(codes.values()), 1), split == "test"
     ours = metrics.scores(together[test], world.factors[test])
     said |= {name: float(ours[name]) for name in ("coverage", "mig", "modularity", "compactness")}
-    return said | {"published mig": metrics.mig(together[test], world.factors[test])}
+    published = {f"published {name}": float(of(together[test], world.factors[test])) for name, of in SCORES.items()}
+    return said | published
 
 
 # methods ---------------------------------------------------------------------------------------------------------
@@ -102,8 +115,10 @@ def removed(method: Any, **settings: Any) -> Callable[..., Maps]:
     """A method that removes groups of sensors x samples, and of pixels."""
 
     def explain(model: Any, views: Views, readout: Readout, **_: Any) -> Maps:
-        of = groups(views, meg=(2, 5), video=(1, 2, 3, 3))
-        return attribute(model, views[:FEW], readout, method, groups=of, **settings)
+        sizes: Any = (
+            dict(meg=(2, 5), video=(1, 2, 3, 3)) if len(views["meg"][0]) < 100 else {}
+        )  # of large worlds, 200 each
+        return attribute(model, views[:FEW], readout, method, groups=groups(views, **sizes), **settings)
 
     return explain
 
@@ -229,14 +244,14 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def maps(world: World, model: Any, methods: dict, seed: int, factors: list[str]) -> Iterator[dict[str, Any]]:
+def maps(world: World, model: Any, methods: dict, seed: int, homes: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """One row a factor and method."""
     rows, fields = parts(world.views), random_fields(world.views.about["meg"], 400, seed=100)
     assert world.views.metadata is not None
     split = world.views.metadata["split"].to_numpy()
-    for factor, (name, method) in itertools.product(factors, methods.items()):
+    for (factor, home), (name, method) in itertools.product(homes.items(), methods.items()):
         truth = world.factors[factor].to_numpy()
-        readout = readout_target(model, rows["train"], truth[split == "train"], HOME[factor])
+        readout = readout_target(model, rows["train"], truth[split == "train"], home)
         began = time.perf_counter()
         found = method(model, rows["test"], readout, factor=truth[split == "test"], seed=seed)
         said: dict[str, Any] = dict.fromkeys(COLUMNS) | {"seconds": time.perf_counter() - began}
@@ -273,15 +288,38 @@ def study(seed: int, times: int, trials: int, snr_db: int, encoder: str) -> None
         row = key | scored(world, model) | {"seconds": seconds}
         append(MODELS, {name: tidy(value) for name, value in row.items()})
     recovered = pd.read_csv(MODELS).set_index(KEY).loc[tuple(key.values())]
-    factors = list(HOME) if encoder == "basis" else [f for f in HOME if f in world.topographies]
-    for row in list(maps(world, model, methods, seed, factors)):
+    homes = {f: home for f, home in HOME.items() if encoder == "basis" or f in world.topographies}
+    for row in list(maps(world, model, methods, seed, homes)):
         whole = key | {"factor": row.pop("factor"), "method": row.pop("method")} | row
         whole["recovery"] = float(recovered[f"recovery {whole['factor']}"])
         append(TABLE, {name: tidy(value) for name, value in whole.items()})
 
 
+def default() -> None:
+    """Rows of truth.csv from the default world, by the default recipe as it was trained there."""
+    key: dict[str, Any] = dict(zip(KEY, (0, 2048, 0, 2, "default")))
+    there = done(TABLE, [*KEY, "method"])
+    methods = {name: method for name, method in METHODS.items() if (*key.values(), name) not in there}
+    if not methods:
+        return
+    world = audiovisual(2048, seed=0)
+    model, _ = load(STORED, recipe="ive")
+    factors = {factor: HOME.get(factor, "shared") for factor in world.topographies}
+    assert world.views.metadata is not None
+    split = world.views.metadata["split"].to_numpy()
+    codes = {block: z.numpy() for block, z in latents(model, world.views).items()}
+    leak = metrics.block_readout(codes, world.factors, split != "test", split == "test")
+    for row in list(maps(world, model, methods, 0, factors)):
+        whole = key | {"factor": row.pop("factor"), "method": row.pop("method")} | row
+        whole["recovery"] = float(leak.loc[factors[whole["factor"]], whole["factor"]])
+        append(TABLE, {name: tidy(value) for name, value in whole.items()})
+
+
 def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
+    if arguments == ["default"]:
+        default()
+        return
     until = time.perf_counter() + float(arguments[0]) if arguments else float("inf")
     for at in STUDY:
         if time.perf_counter() < until:
