@@ -93,8 +93,7 @@ def floors(table: pd.DataFrame, ax: Axes | None = None, label: str = "score") ->
             linewidth=1.4,
         )
         ax.set_yticks(rows, [str(name) for name in table.index])
-        ax.invert_yaxis()
-        ax.set_xlabel(label)
+        ax.set(xlabel=label, ylim=(len(table) - 0.4, -0.6))
         legend_above(ax, handles=[line, chance], labels=["score and 95 % interval", "chance: 95 % of shuffles"])
     return ax
 
