@@ -224,7 +224,9 @@ class _Call:
         masks, first = [], 0
         for name, x in zip(self.f.names, self.inputs):
             of = (self.groups or {})[name].to(x.device)
-            masks.append((of + first).reshape(1, *of.shape, *[1] * (x.ndim - of.ndim - 1)).expand(1, *x.shape[1:]))
+            masks.append(
+                (of + first).reshape(1, *of.shape, *[1] * (x.ndim - of.ndim - 1)).expand(1, *x.shape[1:]).contiguous()
+            )
             first += int(of.max()) + 1
         return tuple(masks)
 

@@ -227,12 +227,12 @@ class FrameConv(nn.Module):
         self.net = nn.Sequential(*layers)
         self.out = mlp(widths[-1] * h * w, width, dim)
 
-    def affine(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n h w"]:
+    def affine(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n h2 w2"]:
         """What comes first and is affine: sums of inputs become sums of it."""
         expect(x, self.shape, self)
         return self.net[0](rearrange(x, "b c t h w -> b (c t) h w"))
 
-    def after(self, h: Float[Tensor, "b n h w"]) -> Float[Tensor, "b 1 d"]:
+    def after(self, h: Float[Tensor, "b n h2 w2"]) -> Float[Tensor, "b 1 d"]:
         """What follows."""
         return self.out(rearrange(self.net[1:](h), "b c h w -> b (c h w)"))[:, None]
 

@@ -9,11 +9,11 @@ Both are given a function that encodes and does not decode, and the same groups 
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -82,11 +82,13 @@ class Captum:
 
     def removed(self, method: Any, f: Any, **settings: Any) -> Sequence[Tensor]:
         torch.manual_seed(0)
-        return method(f).attribute(self.inputs, baselines=self.baselines, feature_mask=self.masks, **settings)
+        said = method(f).attribute(self.inputs, baselines=self.baselines, feature_mask=self.masks, **settings)
+        b = len(self.inputs[0])  # several outputs of several rows are side by side in ablation
+        return [x if len(x) == b else x.unflatten(0, (b, -1)) for x in said]
 
     def in_a_loop(self, method: Any, latents: Sequence[int], **settings: Any) -> Sequence[Tensor]:
         each = [self.removed(method, partial(self.latent, i), **settings) for i in latents]
-        return [torch.stack(parts, 1) for parts in zip(*each)]
+        return [torch.stack(list(parts), 1) for parts in zip(*each)]
 
     def gradients(self, latents: Sequence[int]) -> Sequence[Tensor]:
         each = [self._gradient(i) for i in latents]
@@ -193,9 +195,16 @@ def peak(who: str, what: str) -> None:
         ),
         "gradients": partial(captum.gradients, range(k)),
     }
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew (Linux)
+    before = held("VmRSS")
     (getattr(ours, what) if who == "ours" else theirs[what])()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    print((held("VmHWM") - before) // 1024)
+
+
+def held(what: str) -> int:
+    """Kilobytes that this process holds, or held at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{what}:")[1].split()[0])
 
 
 if __name__ == "__main__":
