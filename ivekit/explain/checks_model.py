@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -201,8 +202,9 @@ def check_specificity(
 
 def _passing(check: Check) -> Check:
     """Passed when chance reaches the value in at most 5 %, or, with too few draws for that, never."""
+    check = Check(check.name, round(check.value, 9), check.null.round(9), note=check.note)  # no wins by rounding errors
     fine = check.value > 0 and check.p <= max(ALPHA, 1 / (1 + len(check.null)))
-    return Check(check.name, check.value, check.null, bool(fine), check.note)
+    return replace(check, passed=bool(fine))
 
 
 def _agreement(own: Maps, others: Sequence[Maps], name: str, rank: Any = ranked) -> Float[ndarray, "n b"]:

@@ -43,7 +43,7 @@ def card(rows: Mapping[str, Row], verdict: str = "", ax: Axes | None = None) -> 
             ax.text(1.12, y, _number(value, null, bar), va="center", fontsize=6.5)
         ax.set_yticks(range(len(rows)), list(rows))
         ax.set(xlim=(-1.1, 1.1), ylim=(len(rows) - 0.4, -0.6), xticks=[])
-        ax.set_xlabel("\N{LEFTWARDS ARROW} as by chance      better \N{RIGHTWARDS ARROW}")
+        ax.set_xlabel("\N{LEFTWARDS ARROW} as by chance      better \N{RIGHTWARDS ARROW}", labelpad=11)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.set_title(textwrap.fill(verdict, 62), loc="left")
@@ -91,5 +91,5 @@ def _legend(ax: Axes) -> None:
             Line2D([], [], label="passed", **dot, **PASSED), Line2D([], [], label="failed", **dot, **FAILED),
             Line2D([], [], label="chance", linestyle="", marker=".", color=GREY, markersize=4),
         ],
-        loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3, columnspacing=1, handletextpad=0.2, borderaxespad=0,
+        loc="upper left", bbox_to_anchor=(0, 0), ncols=3, columnspacing=1, handletextpad=0.2, borderaxespad=0.2,
     )  # fmt: skip
