@@ -88,6 +88,13 @@ def readout_target(
     Raises
     ------
     ValueError : when some rows are marked as test: what is explained on test rows must not be fitted there.
+
+    >>> from ivekit.models import Outputs
+    >>> class Same(nn.Module):
+    ...     def forward(self, views):
+    ...         return Outputs({}, {"shared": views["a"]}, {})
+    >>> readout_target(Same(), Views({"a": torch.randn(20, 2)}), np.arange(20.0))
+    Readout of 1 factor from the 2 latents of 'shared'
     """
     if views.metadata is not None and "split" in views.metadata and (views.metadata["split"] == "test").any():
         raise ValueError("a readout is fitted on training rows, and some of these are marked split = 'test'")
@@ -192,6 +199,12 @@ def loadings(model: Any, views: Views, block: str, step: float = 1.0) -> Float[n
 
     Central differences about the mean code of `views`; each view is divided by its spread and by the root of its
     size, so that a film does not outvote a table.
+
+    >>> from ivekit.models import MultimodalVAE
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> loadings(model, Views({"a": torch.randn(4, 3)}), "shared").shape
+    (3, 2)
     """
     z = start(model, views)[block]
     found = []

@@ -76,6 +76,13 @@ def traverse_band(
     The other latents are drawn from the posteriors of `views` (of one row: that row's; of several, each draw takes a
     row), the same draws at every value. Lower and upper end of the central interval that holds `level` of the draws.
     It says nothing of the noise around the means.
+
+    >>> from ivekit.models import MultimodalVAE
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> low, high = traverse_band(model, Views({"a": torch.zeros(4, 3)}), "shared", 0, [-2, 0, 2])["a"]
+    >>> low.shape, bool((low <= high).all())
+    (torch.Size([3, 3]), True)
     """
     with at_rest(model) as device, torch.no_grad():
         beliefs = model.encode(views.to(device))

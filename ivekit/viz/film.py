@@ -78,6 +78,16 @@ def animate(
     Raises
     ------
     ValueError : when the path ends in neither .gif nor .mp4.
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace
+    >>> from ivekit.topomap import Topomap
+    >>> pos = 0.04 * np.stack(np.meshgrid([-2, -1, 0, 1, 2], [-1, 0, 1]), -1).reshape(15, 2)
+    >>> sensors = SimpleNamespace(names=[f"M{i}" for i in range(15)], kinds=["mag"] * 15, pos=pos, info=None)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = animate(np.outer(pos[:, 0], [0, 1]), np.arange(2) / 10, Topomap(sensors, size=16), f"{folder}/a.gif")
+    ...     path.name, path.stat().st_size > 1000
+    ('a.gif', True)
     """
     x, t, path = np.asarray(series, float), np.asarray(times, float), Path(path)
     _moments(x, t, None, 1)
