@@ -103,7 +103,9 @@ def _correlations(z: Float[ndarray, "n k"], f: Float[ndarray, "n f"]) -> Float[n
 # other models' codes -----------------------------------------------------------------------------------------
 
 
-def udr(codes: Sequence[Codes], informative: Sequence[Bool[ndarray, "k"]] | None = None) -> Float[ndarray, "models"]:
+def udr(
+    codes: Sequence[Real[ndarray, "_ _"]], informative: Sequence[Bool[ndarray, "_"]] | None = None
+) -> Float[ndarray, "models"]:
     """Unsupervised disentanglement ranking: does a model's code look like those of its twins, latent by latent?
 
     codes : of the same rows, of models that differ in their seed. informative : which latents of each are in use; those
