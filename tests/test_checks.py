@@ -417,3 +417,10 @@ def test_the_verdict_corrects_for_the_number_of_checks():
     assert "but many and more could be chance among so many" in verdict([many, Check("more", 0.96, many.null, True)])
     assert "fine was drawn too few times" in verdict([good, fine])
     assert "failed bad (1 of 3 checks)" in verdict([good, many, Check("bad", 0.0)])
+
+
+def test_nothing_is_won_by_a_rounding_error():
+    from ivekit.explain.checks_model import _passing
+
+    assert not _passing(Check("tie", 1.0, np.full(2, 1 - 1e-15))).passed
+    assert _passing(Check("ahead", 1.0, np.full(2, 0.99))).passed
