@@ -5,6 +5,7 @@ Every function draws into `ax`, or into a figure of its own, and returns the axe
 """
 
 from .attention import attention_browser, attention_evidence, attention_matrix, attention_overlay
+from .attribution import attributed_field, attributed_film
 from .brain import bold, connectivity, slice_map
 from .card import card, claim
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
@@ -29,6 +30,8 @@ __all__ = [
     "attention_evidence",
     "attention_matrix",
     "attention_overlay",
+    "attributed_field",
+    "attributed_film",
     "bars",
     "bold",
     "butterfly",
