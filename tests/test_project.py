@@ -9,6 +9,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -102,3 +103,10 @@ def test_shapes_are_checked_here():
 
 def test_one_thread():
     assert torch.get_num_threads() == 1
+
+
+def test_the_readme_says_what_the_study_of_topographies_found():
+    means = pd.read_csv(ROOT / "evidence" / "topography.csv").groupby("map")["cos"].mean()
+    said = re.search(r"a cosine of (\S+) with.*?the same quantity (\S+) ", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = [means["readout: gradient"], means["readout: pattern"]]
+    assert [float(number) for number in said.groups()] == pytest.approx(found, abs=0.0051)
