@@ -26,7 +26,7 @@ import torch
 from recovery import append
 
 from ivekit import Views, metrics
-from ivekit.explain import attention, attribute, gradient_attention, groups
+from ivekit.explain import attention, attribute, check_attention, gradient_attention, groups
 from ivekit.explain.patterns import gradient_pattern, haufe_pattern, pattern_of
 from ivekit.explain.rotations import Readout, readout_target
 from ivekit.explain.sources import latency_error, topography
@@ -86,7 +86,7 @@ SCORES: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def scored(world: World, model: Any) -> dict[str, float]:
+def scored(world: World, model: Any) -> dict[str, Any]:
     """What is read of every factor where it belongs and where not, and what scores of disentanglement say."""
     assert world.views.metadata is not None
     split = world.views.metadata["split"].to_numpy()
@@ -99,8 +99,26 @@ def scored(world: World, model: Any) -> dict[str, float]:
     together, test = np.concatenate(list(codes.values()), 1), split == "test"
     ours = metrics.scores(together[test], world.factors[test])
     said |= {name: float(ours[name]) for name in ("coverage", "mig", "modularity", "compactness")}
-    published = {f"published {name}": float(of(together[test], world.factors[test])) for name, of in SCORES.items()}
-    return said | published
+    said |= {f"published {name}": float(of(together[test], world.factors[test])) for name, of in SCORES.items()}
+    return said | attended(world, model)
+
+
+def attended(world: World, model: Any) -> dict[str, float | None]:
+    """Whether weights of attention foretell what hiding a sensor does, for the shared factors of the MEG."""
+    rows = parts(world.views)
+    said: dict[str, float | None] = {}
+    for factor in ("position", "motion"):
+        explainers = {"attention": None, "gradient x attention": gradient_attention}
+        for name, explainer in explainers.items():
+            if not attention(model, rows["test"][:2]):
+                said |= {f"check {name} {factor}": None, f"p {name} {factor}": None}
+                continue
+            assert world.views.metadata is not None
+            truth = world.factors[factor].to_numpy()[world.views.metadata["split"] == "train"]
+            readout = readout_target(model, rows["train"], truth, HOME[factor])
+            check = check_attention(model, rows["test"][:ROWS], readout, explainer)
+            said |= {f"check {name} {factor}": check.value, f"p {name} {factor}": check.p}
+    return said
 
 
 # methods ---------------------------------------------------------------------------------------------------------
@@ -324,6 +342,8 @@ def main(arguments: list[str]) -> None:
     for at in STUDY:
         if time.perf_counter() < until:
             study(*at)
+    if not arguments:
+        default()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ivekit import viz
 HERE = Path(__file__).parent
 FIGURE, README = HERE.parent / "docs" / "scoreboard.png", HERE / "README.md"
 BEGIN, END = "<!-- written by truth_said.py -->", "<!-- until here -->"
+PLANNED = 3 * 3 * 3 * (3 + 1)  # signal-to-noise x trials x seeds x sizes, and attention at one size
 FOUND, LOST = 0.5, 0.2  # R2 of the readout on test rows, from which a factor counts as recovered, and below which not
 ENDS = ("random", "data only", "true factor")
 METHODS = [
@@ -89,10 +90,11 @@ def said() -> str:
     n_pairs = maps.loc[maps["encoder"] == "basis"].groupby(["snr_db", "trials", "seed", "times", "factor"]).ngroups
     n_found = found.loc[found["encoder"] == "basis"].groupby(["snr_db", "trials", "seed", "times", "factor"]).ngroups
     lines = [
-        f"{len(maps)} maps of {len(models)} models. Of {n_pairs} pairs of model and factor (without attention), the "
-        f"factor was recovered (R² of at least {FOUND:g}) in {n_found}; medians over those:",
+        f"{len(maps)} maps of {len(models)} of the study's {PLANNED} models. Of "
+        f"{n_pairs} pairs of model and factor (without attention), the factor "
+        f"was recovered (R² of at least {FOUND:g}) in {n_found}; medians over those:",
         *table(by_method(found)),
-        *map(bullet, [*fields(found), *when(found), missing(lost), chance(found), films(found), looked(found)]),
+        *map(bullet, [*fields(found), *when(found), missing(lost), chance(found), films(found), looked(found, models)]),
         *map(bullet, [scores(models), *confirmed(default)]),
     ]
     return "\n".join(lines)
@@ -214,16 +216,23 @@ def films(found: pd.DataFrame) -> str:
     )
 
 
-def looked(found: pd.DataFrame) -> str:
-    """Attention over sensors."""
+def looked(found: pd.DataFrame, models: pd.DataFrame) -> str:
+    """Attention over sensors: against the truth, and against removal."""
     of = by_method(found[found["encoder"] == "attention"])
     if not len(of):
         return "**Attention** has no row yet."
+    checks = {}
+    for name in TIMELESS:
+        r, p = (models[[f"{what} {name} {f}" for f in ("position", "motion")]].stack() for what in ("check", "p"))
+        passed = ((r.to_numpy() >= 0.5) & (p.to_numpy() <= 0.05)).mean()
+        checks[name] = f"{r.median():.2f} for {name} (it passes in {passed:.0%} of {len(r)} checks)"
     return (
-        f"**Attention over sensors is no map of the source.** |cos| {of.loc['attention', 'topography']:.2f}, times its "
-        f"gradient {of.loc['gradient x attention', 'topography']:.2f}; above chance by AUROC in "
+        f"**Attention over sensors is no map of the source**, and where it says what the model reads is for its check "
+        f"to find. |cos| with the field {of.loc['attention', 'topography']:.2f}, times its gradient "
+        f"{of.loc['gradient x attention', 'topography']:.2f}; above chance by AUROC in "
         f"{of.loc['attention', 'place']:.0%} and {of.loc['gradient x attention', 'place']:.0%} of "
-        f"{of.loc['attention', 'n']:.0f} maps each. What `check_attention` says of a model comes before its map."
+        f"{of.loc['attention', 'n']:.0f} maps each. Rank correlation over sensors with what hiding each does: "
+        f"{'; '.join(checks.values())}."
     )
 
 
