@@ -88,18 +88,17 @@ def _explained(model: nn.Module, views: Views, layer: nn.Module | None) -> list[
 
 def _made(method: Any, f: Explained, layer: nn.Module | None) -> Any:
     """A method around a function; captum's classes by what they need to be made."""
-    kind: Any = method
-    if inspect.isclass(kind) and issubclass(kind, attr.LayerAttribution):
-        raise ValueError(f"{kind.__name__} explains a layer, not the views: no element of a view has such a number")
-    if kind is attr.NoiseTunnel:
-        return kind(attr.Saliency(f))
-    if kind is attr.Lime:  # captum's lasso sets a target of small numbers to 0; ridge is Ribeiro et al.'s (2016) own
-        return kind(f, SkLearnRidge(alpha=1.0))
-    needs = inspect.signature(kind).parameters if inspect.isclass(method) else {}
+    needs = inspect.signature(method).parameters if inspect.isclass(method) else {}
+    if inspect.isclass(method) and issubclass(method, attr.LayerAttribution):
+        raise ValueError(f"{method.__name__} explains a layer, not the views: no element of a view has such a number")
     if "layer" in needs and layer is None:
-        raise ValueError(f"{kind.__name__} looks at a layer: give layer=, one of the model's modules")
+        raise ValueError(f"{_said(method)} looks at a layer: give layer=, one of the model's modules")
+    more: list[Any] = [layer] if "layer" in needs else []
+    if method is attr.Lime:  # captum's lasso sets a target of small numbers to 0; ridge is Ribeiro et al.'s (2016) own
+        more = [SkLearnRidge(alpha=1.0)]
+    make: Any = method
     try:
-        explainer = kind(f, layer) if "layer" in needs else kind(f)
+        explainer = make(attr.Saliency(f) if method is attr.NoiseTunnel else f, *more)
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{_said(method)} is not made of a function alone: give a function f -> method") from error
     if not hasattr(explainer, "attribute"):
