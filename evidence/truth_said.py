@@ -223,7 +223,9 @@ def looked(found: pd.DataFrame, models: pd.DataFrame) -> str:
         return "**Attention** has no row yet."
     checks = {}
     for name in TIMELESS:
-        r, p = (models[[f"{what} {name} {f}" for f in ("position", "motion")]].stack() for what in ("check", "p"))
+        r, p = (
+            models[[f"{what} {name} {f}" for f in ("position", "motion")]].stack().dropna() for what in ("check", "p")
+        )
         passed = ((r.to_numpy() >= 0.5) & (p.to_numpy() <= 0.05)).mean()
         checks[name] = f"{r.median():.2f} for {name} (it passes in {passed:.0%} of {len(r)} checks)"
     return (
