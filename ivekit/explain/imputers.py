@@ -123,7 +123,7 @@ class Conditional:
         self.means, self.covariances = dict(means), dict(covariances)
 
     @classmethod
-    def fit(cls, views: Views, shrink: float = 1e-3) -> Conditional:
+    def fit(cls, views: Views, shrink: float | int = 1e-3) -> Conditional:
         """Takes mean and covariance of what was recorded in some rows: those of training, not those explained."""
         means, covariances = {}, {}
         for name, x in views.items():
