@@ -53,7 +53,7 @@ runs: $(STAMP)   ## train the run on the simulated world that notebooks load; th
 	$(BIN)/python -m ivekit train ive data=world epochs=30 --out data_samples/runs/world
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
-	set -e; for study in recovery sweep figures cross_modal truth truth_said; do $(BIN)/python evidence/$$study.py; done
+	set -e; for study in recovery sweep shuffled aggregation topography figures cross_modal truth truth_said; do $(BIN)/python evidence/$$study.py; done
 
 bench: $(STAMP)  ## the benchmarks
 	set -e; for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark; done
