@@ -77,7 +77,6 @@ class SensorBasis(nn.Module):
 
     def affine(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b h"]:
         """What comes first and is affine: sums of inputs become sums of it."""
-        expect(x, self.shape, self)
         h = self.spatial(rearrange(x @ self.basis.mT, "b c n -> b n c"))
         return rearrange(h, "b n c -> b (n c)")
 
@@ -86,6 +85,7 @@ class SensorBasis(nn.Module):
         return (self.linear(h) + self.net(h))[:, None]
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b 1 d"]:
+        expect(x, self.shape, self)
         return self.after(self.affine(x))
 
 
@@ -229,7 +229,6 @@ class FrameConv(nn.Module):
 
     def affine(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n h2 w2"]:
         """What comes first and is affine: sums of inputs become sums of it."""
-        expect(x, self.shape, self)
         return self.net[0](rearrange(x, "b c t h w -> b (c t) h w"))
 
     def after(self, h: Float[Tensor, "b n h2 w2"]) -> Float[Tensor, "b 1 d"]:
@@ -237,6 +236,7 @@ class FrameConv(nn.Module):
         return self.out(rearrange(self.net[1:](h), "b c h w -> b (c h w)"))[:, None]
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 1 d"]:
+        expect(x, self.shape, self)
         return self.after(self.affine(x))
 
 
