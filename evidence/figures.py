@@ -82,11 +82,11 @@ def leaks() -> None:
     for ax, times in zip(matrices, (1, 2, 4), strict=True):
         best, floor = ceiling(times).loc["ceiling"], floors.loc[times, "largest cell"]
         viz.leak(leak(times), homes, best.to_dict(), floor, ax)
-        ax.set_title(f"{times} × the true sizes; by chance up to {floor:.3f}", fontsize=8)
+        ax.set_title(f"{times} × the true sizes\nby chance up to {floor:.3f}", fontsize=8)
     rows = pd.read_csv(HERE / "recovery.csv")
     best = rows[[f"ceiling: {f}" for f in FACTORS]].mean(axis=1)
-    last.plot(rows["times"], rows["score"], "o", color=viz.CYCLE[0], markersize=4, label="block score, a dot a seed")
-    last.plot(rows["times"], best, "_", color="black", markersize=9, label="ceiling: mean R² at home, no leak")
+    last.plot(rows["times"], rows["score"], "o", color=viz.CYCLE[0], markersize=4, label="a seed's block score")
+    last.plot(rows["times"], best, "_", color="black", markersize=9, label="ceiling")
     last.plot(floors.index, floors["block score"], "x", color="0.5", markersize=5, label="shuffled pairs, 95 %")
     last.set(xlabel="latents, times the true number", xscale="log", ylim=(-0.03, 1.03), xlim=(0.8, 5))
     last.set_xticks((1, 2, 4), ("1", "2", "4"), minor=False)

@@ -43,10 +43,10 @@ def card(rows: Mapping[str, Row], verdict: str = "", ax: Axes | None = None) -> 
             ax.text(1.12, y, _number(value, null, bar), va="center", fontsize=6.5)
         ax.set_yticks(range(len(rows)), list(rows))
         ax.set(xlim=(-1.1, 1.1), ylim=(len(rows) - 0.4, -0.6), xticks=[])
-        ax.set_xlabel("\N{LEFTWARDS ARROW} as by chance      better \N{RIGHTWARDS ARROW}", labelpad=11)
+        ax.set_xlabel("\N{LEFTWARDS ARROW} as by chance      better \N{RIGHTWARDS ARROW}", labelpad=17)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        ax.set_title(textwrap.fill(verdict, 62), loc="left")
+        ax.set_title(textwrap.fill(verdict, 48), loc="left")
         _legend(ax)
     return ax
 
