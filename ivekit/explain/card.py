@@ -136,7 +136,8 @@ def card(
     are those that occur. draws : random networks, and maps at another place.
 
     Always: weights and robustness. With imputers: deletion. Where attributions have a baseline, their completeness.
-    For a latent: specificity, where its block has others, and the traversal.
+    For a latent: specificity, where its block has others, and the traversal. The explainer is asked about `draws` times
+    and once more for each latent of the block: some dozen rows are enough, and of integrated gradients few steps.
     """
     known = Remembered(explainer, views, [model])
     ask = (model, views, target, known)
