@@ -9,12 +9,12 @@ nats, the mean over rows; nothing is trained, so it is the price of the aggregat
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -105,10 +105,7 @@ def main() -> None:
     """Writes the table."""
     torch.set_num_threads(1)
     rows = [row for noise in NOISES for row in study(noise)]
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(TABLE, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ two kinds of codes at twice the true sizes say whether that holds.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +46,7 @@ def main() -> None:
     for times in (1, 2, 4):
         codes = {block: rng.standard_normal((len(world.views), TRUE * times)) for block in stored}
         rows.append({"codes": "normal", "times": times, "draws": DRAWS} | null(codes, world))
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(TABLE, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

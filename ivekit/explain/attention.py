@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..nn import Tokens
 from ..views import Views
 from .check import Target
-from .forward import value
+from .forward import evaluating, value
 
 Axes = Mapping[str, Mapping[str, int]]  # view -> axis -> how many places along it
 
@@ -86,7 +86,7 @@ def attention(model: nn.Module, views: Views) -> dict[str, Attended]:
     decoders.b.net.queries.blocks.0.attend Attended: 5 rows, 2 heads, b (time 2) -> b (time 2)
     """
     found = {name: module for name, module in model.named_modules() if hasattr(module, "keep")}
-    with _at_rest(model) as device, _kept(found) as looked_outside, _counted(model) as counts:
+    with evaluating(model) as device, _kept(found) as looked_outside, _counted(model) as counts, torch.no_grad():
         views = views.to(device)
         out = model(views)
         for name, p in out.p.items():
@@ -115,7 +115,7 @@ def gradient_attention(model: nn.Module, views: Views, target: Target) -> dict[s
     Attended: 5 rows, 2 heads, b (time 2) -> a (column 3)
     """
     found = {name: module for name, module in model.named_modules() if hasattr(module, "keep")}
-    with _at_rest(model) as device, _kept(found) as looked_outside, _counted(model) as counts, torch.enable_grad():
+    with evaluating(model) as device, _kept(found) as looked_outside, _counted(model) as counts, torch.enable_grad():
         with _with_gradients(found) as made:
             here = views.to(device)
             y = value(target, model(here), lambda: here)
@@ -147,19 +147,6 @@ def _with_gradients(modules: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
     finally:
         for module in modules.values():
             del module._weigh  # what it has of its class comes back
-
-
-@contextmanager
-def _at_rest(model: nn.Module) -> Iterator[torch.device]:
-    """Evaluation mode and no gradients within the block; the modes are as before when it ends."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield next(iter(model.parameters()), torch.empty(0)).device
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from ..views import Views
 from .check import Check, Explainer, Target
 from .checks_model import ALPHA
+from .forward import evaluating
 from .groups import gathered, groups, spread
-from .maps import answers, at_rest, latent_of, told
+from .maps import answers, latent_of, told
 
 Imputer = Callable[[str, Tensor, Tensor], Tensor]
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -245,14 +246,14 @@ def _change(own: Tensor, other: Tensor) -> float:
 
 
 def _coded(model: Any, views: Views) -> dict[str, Float[ndarray, "b k"]]:
-    with at_rest(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         return {block: q.mean.double().cpu().numpy() for block, q in model.encode(views).items()}
 
 
 def _moved(model: Any, views: Views, latent: tuple[str, int], step: float) -> tuple[Views, Views]:
     """The rows as they are decoded with one latent moved up, and down."""
     block, index = latent
-    with at_rest(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         z = {name: q.mean for name, q in model.encode(views).items()}
         both = []
         for sign in (1, -1):

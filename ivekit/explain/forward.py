@@ -130,6 +130,26 @@ def _reading(table: nn.Embedding, x: Tensor) -> Iterator[None]:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[torch.device]:
+    """Evaluation mode; the modes are as before when the block ends. Gives the model's device.
+
+    >>> net = nn.Dropout()
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training
+    True
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield next(iter(model.parameters()), torch.empty(0)).device
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
 def at_rest(model: nn.Module) -> Iterator[torch.device]:
     """Evaluation mode, weights without gradients; the model is as before when the block ends. Gives its device.
 
@@ -140,14 +160,12 @@ def at_rest(model: nn.Module) -> Iterator[torch.device]:
     >>> model.training, model.weight.requires_grad
     (True, True)
     """
-    modes = {module: module.training for module in model.modules()}
     wants = {weight: weight.requires_grad for weight in model.parameters()}
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     try:
-        yield next(iter(wants), torch.empty(0)).device
+        with evaluating(model) as device:
+            yield device
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for weight, wanted in wants.items():
             weight.requires_grad_(wanted)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache, cached_property
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,21 +15,10 @@ from torch import Tensor, nn
 
 from ..views import Views
 from .check import Explainer, Target
-from .forward import value
+from .forward import evaluating, value
 
 Maps = Mapping[str, Tensor]
 Match = Callable[[nn.Module, nn.Module, Views, Target], Target]
-
-
-class _Latent:
-    """Outputs whose likelihoods are decoded when first asked for: targets in the latent space need none."""
-
-    def __init__(self, q: dict[str, Any], decode: Callable[[], Any]):
-        self.q, self.z, self.decode = q, {block: belief.mean for block, belief in q.items()}, decode
-
-    @cached_property
-    def p(self) -> Any:
-        return self.decode().p
 
 
 def said(model: Any, views: Views) -> Any:
@@ -40,9 +28,7 @@ def said(model: Any, views: Views) -> Any:
     Views of 2 rows
       a  ()
     """
-    if model.training or not hasattr(model, "encode") or not hasattr(model, "decode"):
-        return model(views)
-    return _Latent(model.encode(views), lambda: model(views))
+    return model.tell(model.tokens(views)) if hasattr(model, "tell") and not model.training else model(views)
 
 
 def answers(model: nn.Module, views: Views, target: Target) -> Float[Tensor, "b"]:
@@ -51,30 +37,11 @@ def answers(model: nn.Module, views: Views, target: Target) -> Float[Tensor, "b"
     >>> answers(nn.Identity(), Views({"a": torch.ones(2, 3)}), lambda out: out["a"].sum(1))
     tensor([3., 3.])
     """
-    with at_rest(model):
+    with evaluating(model):
         y = value(target, said(model, views), lambda: views)
     if y.shape != (len(views),):
         raise ValueError(f"a check takes a target of one number a row, ({len(views)},); got {tuple(y.shape)}")
     return y
-
-
-@contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; the modes are as before when it ends.
-
-    >>> net = nn.Dropout()
-    >>> with at_rest(net): net.training
-    False
-    >>> net.training
-    True
-    """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def codes(model: nn.Module, views: Views) -> dict[str, Float[ndarray, "b k"]]:
@@ -83,7 +50,7 @@ def codes(model: nn.Module, views: Views) -> dict[str, Float[ndarray, "b k"]]:
     >>> codes(nn.Identity(), Views({"a": torch.zeros(2)}))
     {}
     """
-    with at_rest(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         z = getattr(said(model, views), "z", None) or {}
     return {block: x.double().cpu().numpy() for block, x in z.items()}
 

@@ -19,6 +19,7 @@ from ..nn.decoding import patterns
 from ..views import Views
 from .check import Target
 from .forward import at_rest, value
+from .imputers import there
 
 
 def target_values(
@@ -130,7 +131,7 @@ def gradient_pattern(
         x, here = views[name], views.present[name]
         several = g.ndim == x.ndim
         flat = rearrange(g, "k ... -> k (...)") if several else rearrange(g, "... -> 1 (...)")
-        seen = torch.where(_spread(here, x), x, 0.0).flatten(1)
+        seen = torch.where(there(views, name), x, 0.0).flatten(1)
         heard = seen @ flat.to(seen).mT
         found[name] = pattern_of(x, heard if several else heard[:, 0], here, batch_rows)
     return found
@@ -239,10 +240,10 @@ def filter_patterns(model: nn.Module, views: Views) -> dict[str, Float[Tensor, "
     """
     found = {}
     for view, filters in spatial_filters(model).items():
-        there = _spread(views.present[view], views[view])
-        x = torch.where(there, views[view], 0.0).double().cpu()
-        x = torch.where(there, x - x.sum(0) / there.sum(0).clamp(min=1), 0.0)
-        n = rearrange(there.double(), "b c t -> c (b t)")
+        here = there(views, view)
+        x = torch.where(here, views[view], 0.0).double().cpu()
+        x = torch.where(here, x - x.sum(0) / here.sum(0).clamp(min=1), 0.0)
+        n = rearrange(here.double(), "b c t -> c (b t)")
         flat = rearrange(x, "b c t -> c (b t)")
         covariance = flat @ flat.mT / (n @ n.mT).clamp(min=1)
         found[view] = patterns(filters.cpu().double(), covariance).to(filters.dtype)
@@ -277,8 +278,3 @@ def _told(target: Target, out: Any, rows: Views) -> Tensor:
 
 def _batches(views: Views, rows: int, device: torch.device) -> Iterator[Views]:
     return (views[start : start + rows].to(device) for start in range(0, len(views), rows))
-
-
-def _spread(there: Bool[Tensor, "b *any"], x: Tensor) -> Bool[Tensor, "b *shape"]:
-    """A mask of rows or elements, of the data's shape."""
-    return there if there.ndim == x.ndim else there.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x)

@@ -51,17 +51,18 @@ def topography(pattern: Real[Any, "..."]) -> Rank1:
     return Rank1(u[:, 0] * s[0] * peak, v[0] / peak, float(s[0] ** 2 / (s**2).sum()))
 
 
-def cosine(field: Real[Any, "c"], truth: Real[Any, "c"]) -> float:
+def cosine(field: Real[Any, "c"], truth: Real[Any, "*m c"]) -> Any:
     """How alike two fields are, whatever their strength and sign: |cos| of the angle between them, 0 to 1.
 
-    A field of zeros is like none.
+    Of several fields (..., c), one number each. A field of zeros is like none.
 
     >>> cosine(np.array([1.0, 0.0]), np.array([-2.0, 0.0]))
     1.0
     """
     a, b = np.asarray(field, float), np.asarray(truth, float)
-    length = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(abs(a @ b) / length) if length > 0 else 0.0
+    length = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    alike = np.abs(b @ a) / np.where(length > 0, length, 1)
+    return alike if b.ndim > 1 else float(alike)
 
 
 def fit_dipole(

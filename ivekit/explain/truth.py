@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .. import metrics
 from ..views import Views
 from .check import Check, Explainer, Target
-from .sources import topography
+from .sources import cosine, topography
 
 Statistic = Callable[[Any, Any], Any]  # (scores (k,), masks (..., k)) -> (...), as those of metrics.localisation
 Likeness = Callable[[Any, Any], Any]  # (map (c,), fields (..., c)) -> (...), the larger the more alike
@@ -163,6 +163,13 @@ def check_truth(
 
     Source: Arras, Osman & Samek (2022), "CLEVR-XAI", for truth by simulation; the null is ours, since on smooth data
     its 95 % quantile is an AUROC of 0.8 and not the 0.5 of independent places.
+
+    >>> truth = np.zeros((6, 8), bool)
+    >>> truth[1:3, 2:5] = True
+    >>> views, known = Views({"meg": torch.rand(4, 6, 8)}), torch.from_numpy(truth).float()
+    >>> sees = lambda model, views, target: {"meg": views["meg"] + 2 * known}
+    >>> check_truth(nn.Identity(), views, len, sees, truth, shifted_places(truth, 200)).passed
+    True
     """
     expected = tuple(views[view].shape[1:])
     if truth.shape != expected:
@@ -203,14 +210,13 @@ def same_field(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> Any:
     >>> same_field(np.array([1.0, -1.0]), np.array([[-2.0, 2.0], [1.0, 1.0]])).round(6).tolist()
     [1.0, 0.0]
     """
-    size = np.linalg.norm(x) * np.linalg.norm(fields, axis=-1)
-    return np.abs(fields @ x) / np.where(size > 0, size, 1)
+    return cosine(x, fields)
 
 
 def same_strength(x: Real[ndarray, "c"], fields: Real[ndarray, "*m c"]) -> Any:
     """The cosine of a map of sizes and the sizes of fields. Two maps without signs are alike anyway: mind the null.
 
-    >>> same_strength(np.array([1.0, 1.0]), np.array([-2.0, 2.0])).round(6).item()
+    >>> round(same_strength(np.array([1.0, 1.0]), np.array([-2.0, 2.0])), 6)
     1.0
     """
     return same_field(np.abs(x), np.abs(fields))
@@ -236,6 +242,12 @@ def check_topography(
 
     The null is what the fields of the other dipoles would score in place of the map. A pattern (`haufe_pattern`) should
     pass; a filter or a gradient need not, however good the model (Haufe et al., 2014, NeuroImage 87).
+
+    >>> field, fields = np.arange(20.0) - 10, np.random.default_rng(0).standard_normal((200, 20))
+    >>> shows = lambda model, views, target: {"meg": torch.from_numpy(np.outer(field, [0, 1, 0.5]))}
+    >>> check = check_topography(nn.Identity(), Views({"meg": torch.rand(4, 20, 3)}), len, shows, field, fields)
+    >>> round(check.value, 3), check.passed
+    (1.0, True)
     """
     if len(fields) < 200:
         raise ValueError(f"fields of {len(fields)} other dipoles: at least 200 are needed for a null")
