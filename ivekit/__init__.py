@@ -12,7 +12,7 @@ __version__ = "0.1.0.dev0"
 
 _PARTS = (
     "baselines", "distributions", "explain", "io", "metrics", "nn", "plans", "recipe", "report", "signal", "synth",
-    "topomap", "viz", "watch",
+    "topomap", "viz", "watch", "widgets",
 )  # fmt: skip
 
 __all__ = [
