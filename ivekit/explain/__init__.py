@@ -10,6 +10,7 @@ from .check import Check, Explainer, Target, verdict
 from .checks_input import check_completeness, check_deletion, check_robustness, check_traversal
 from .checks_model import cascade, check_labels, check_specificity, check_stability, check_weights
 from .groups import groups
+from .identify import identify
 from .imputers import training_mean, zeros
 from .latents import attribute_latents
 from .maps import assigned, one_latent, only, regressed
@@ -68,6 +69,7 @@ __all__ = [
     "gradient_pattern",
     "groups",
     "haufe_pattern",
+    "identify",
     "imputers",
     "integrated_gradients",
     "layers",
