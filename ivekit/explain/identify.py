@@ -147,14 +147,11 @@ def _standard(x: Float[ndarray, "n f"], here: Bool[ndarray, "n f"]) -> Float[nda
 def _correlations(
     z: Float[ndarray, "n k"], x: Float[ndarray, "n f"], here: Bool[ndarray, "n f"]
 ) -> Float[ndarray, "k f"]:
-    """Pearson's r of each pair over the rows that the column has, by products of matrices; x is 0 where it is not."""
+    """Pearson's r of each pair over the rows that the column has; columns are standardised there and 0 elsewhere."""
     mask = here.astype(float)
     n = np.maximum(mask.sum(0), 1)
-    together = z.T @ x - (z.T @ mask) * x.sum(0) / n
-    of_codes = np.square(z).T @ mask - np.square(z.T @ mask) / n
-    of_columns = np.square(x).sum(0) - np.square(x.sum(0)) / n
-    size = np.sqrt(np.maximum(of_codes * of_columns, 0))
-    return np.where(size > 1e-9, together / np.where(size > 1e-9, size, 1), 0.0)
+    spread = np.maximum(np.square(z).T @ mask / n - np.square(z.T @ mask / n), 0)
+    return np.where(spread > 1e-18, z.T @ x / n / np.sqrt(np.where(spread > 1e-18, spread, 1)), 0.0)
 
 
 def _floor(
