@@ -26,7 +26,8 @@ def look(
     x : what is decoded of some rows, (b, *shape). about : what the view's numbers are. p : a likelihood of the view.
     data : recorded rows of it, NaN where nothing was.
 
-    >>> said, _ = look("rt", np.array([[0.3], [0.5]]), {"columns": ["rt"], "units": ["s"]}, None, np.array([[0.2], [0.6]]))
+    >>> told, recorded = np.array([[0.3], [0.5]]), np.array([[0.2], [0.6]])
+    >>> said, _ = look("rt", told, {"columns": ["rt"], "units": ["s"]}, None, recorded)
     >>> said["kind"], said["columns"], said["units"], said["kinds"]
     ('numbers', ['rt'], ['s'], ['normal'])
     """
@@ -54,8 +55,8 @@ def look(
 def kind_of(shape: tuple[int, ...], about: Any, p: Any = None, dtype: Any = np.float32) -> tuple[str, Any]:
     """The kind of a view's picture, and the `Topomap` of its sensors where it is a field.
 
-    >>> kind_of((1, 16, 32, 32), None)[0], kind_of((3, 32, 32), None)[0], kind_of((2, 250), None)[0], kind_of((9,), None)[0]
-    ('film', 'picture', 'traces', 'numbers')
+    >>> [kind_of(shape, None)[0] for shape in ((1, 16, 32, 32), (3, 32, 32), (2, 250), (9,), (500,))]
+    ['film', 'picture', 'traces', 'numbers', 'list']
     """
     if isinstance(p, Autoregressive) or p is None and _dict(about).get("text") or _is_text(shape, p, dtype):
         return "text", None
@@ -101,7 +102,7 @@ def _field(name: str, x: Float[ndarray, "b c t"], about: Sensors, topo: Any, buf
 
     drawn = x[:, np.unique(topo.picks)]
     power = np.square(topo.merge(np.moveaxis(x, 1, 2))).mean((0, 2))
-    buffers[f"topo:{name}"] = topo.full.astype(np.float32)
+    buffers[f"topo:{name}"] = np.nan_to_num(topo.full).astype(np.float32)  # beyond the last triangles: no number
     buffers[f"inside:{name}"] = topo.inside.reshape(-1).astype(np.uint8)
     shown = {"pairs": topo.picks.tolist()} if topo.pairs is not None else {"picks": topo.picks.tolist()}
     return {
@@ -116,6 +117,7 @@ def _field(name: str, x: Float[ndarray, "b c t"], about: Sensors, topo: Any, buf
             "size": topo.size,
             "outlines": {part: [np.asarray(a).tolist() for a in line] for part, line in topo.outlines.items()},
             "pos": topo.pos.tolist(),
+            "border": np.asarray(topo.border).T.tolist(),
             "extent": [float(e) for e in topo.extent],
             "names": topo.names,
             **shown,
@@ -129,7 +131,9 @@ def _numbers(x: Float[ndarray, "b f"], about: Any, p: Any, data: ndarray) -> dic
     low, high = np.nanquantile(rows, [0.005, 0.995], axis=0)
     wide = np.where(high > low, high - low, 1.0)
     units = known.get("units") or [known.get("unit", "")] * n
+    change = np.quantile(np.abs(x - x.mean(0)), 0.95, axis=0)
     return {
+        "limit_change": np.where(change > 0, change, wide / 2).tolist(),
         "columns": [str(c) for c in known.get("columns") or range(n)],
         "units": [str(u) for u in units],
         "low": low.tolist(),

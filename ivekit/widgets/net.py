@@ -46,21 +46,20 @@ class Decode(nn.Module):
         super().__init__()
         self.model: Any = model
         self.latent = hasattr(model, "encode") and hasattr(model, "decode")
-        self.given = tuple(getattr(model, "condition", ())) if self.latent else tuple(getattr(model, "encoders", ()))
+        given: Any = getattr(model, "condition" if self.latent else "encoders", ())
+        self.given: tuple[str, ...] = tuple(given)
         row, z = views[:1], None
         with evaluating(model) as device, torch.no_grad():
             beliefs = self.model.encode(row.to(device)) if self.latent else {}
             self.blocks = {block: q.mean.shape[1] for block, q in beliefs.items()}
             if self.latent:
                 z = torch.zeros(1, sum(self.blocks.values()), device=device)
-            p = self._likelihoods(z, row.to(device))
+            p = self.likelihoods(z, row.to(device))
             self.names = [name for name in p if name in views]
             if not self.names:
                 raise ValueError(
                     f"the model tells {list(p)}, and the views are {list(views)}: none of them can be shown"
                 )
-            self.kinds = {name: type(p[name]) for name in self.names}
-            self.likelihoods = {name: p[name] for name in self.names}
             self.sds = [name for name in self.names if _sd(p[name]) is not None]
         self.outputs = [out for name in self.names for out in (name, *([f"{name}.sd"] if name in self.sds else []))]
 
@@ -73,21 +72,28 @@ class Decode(nn.Module):
         """The blocks of a code that stand side by side."""
         return dict(zip(self.blocks, z.split(list(self.blocks.values()), 1)))
 
-    def forward(self, z: Float[Tensor, "b k"], *given: Shaped[Tensor, "b *shape"]) -> tuple[Tensor, ...]:
+    @property
+    def inputs(self) -> list[str]:
+        """What `forward` takes, in order: "z" of a model with latents, "given:NAME" of what stands beside it."""
+        return [*(["z"] if self.size else []), *(f"given:{name}" for name in self.given)]
+
+    def forward(self, *inputs: Shaped[Tensor, "b *shape"]) -> tuple[Tensor, ...]:
         """Mean and standard deviation of every view, in the order of `outputs`; all that is given is there, whole."""
+        given = inputs[1:] if self.size else inputs
         tokens = {name: self._tokens(name, x) for name, x in zip(self.given, given)}
         if self.latent:
             context = Tokens.cat([tokens[name] for name in self.given]) if self.given else None
-            return self._said(self.model.decode(self.split(z), context))
+            return self._said(self.model.decode(self.split(inputs[0]), context))
         return self._said(self.model.tell(tokens).p)
 
     def told(self, z: Float[Tensor, "b k"] | None, rows: Views) -> tuple[Tensor, ...]:
         """The same of rows whose given views may lack parts: on the model's device, the answers on the CPU."""
         with evaluating(self.model) as device, torch.no_grad():
-            p = self._likelihoods(None if z is None else z.to(device), rows.to(device))
+            p = self.likelihoods(None if z is None else z.to(device), rows.to(device))
             return tuple(x.cpu() for x in self._said(p))
 
-    def _likelihoods(self, z: Tensor | None, rows: Views) -> Mapping[str, Any]:
+    def likelihoods(self, z: Float[Tensor, "b k"] | None, rows: Views) -> Mapping[str, Any]:
+        """By view, what is told of codes in rows that say what is given; without codes, of the rows' own."""
         if not self.latent or z is None:
             return self.model(rows).p
         context = Tokens.cat(list(self.model.tokens(rows, self.given).values())) if self.given else None

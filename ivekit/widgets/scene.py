@@ -82,8 +82,8 @@ def describe(
     >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
     >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
     >>> scene = describe(model, Views({"a": torch.randn(20, 3)}))
-    >>> [latent["name"] for latent in scene.said["latents"]], scene.said["views"][0]["kind"], scene.buffers["codes"].shape
-    (['shared 0', 'shared 1'], 'numbers', (20, 2))
+    >>> [latent["name"] for latent in scene.said["latents"]], scene.buffers["codes"].shape
+    (['shared 0', 'shared 1'], (20, 2))
     """
     _check(views, factors)
     chosen = _spread(len(views), AT_MOST)
@@ -110,7 +110,7 @@ def describe(
         "support": support,
         "given": given,
         "views": told,
-        "net": {"how": "kernel", "inputs": ["z", *(f"given:{n}" for n in decode.given)], "outputs": decode.outputs},
+        "net": {"how": "kernel", "inputs": decode.inputs, "outputs": decode.outputs},
     }
     every = buffers | of_given | patterns | {"precision": precision} | _tables()
     every |= {"codes": codes.mean[starts].astype("f4"), "sds": codes.sd[starts].astype("f4")}
@@ -162,8 +162,10 @@ def _views(decode: Decode, rows: Views, codes: Codes) -> tuple[list[dict], Buffe
     parts = [decode.told(None if z is None else z[at], rows[few[at]]) for at in torch.arange(len(few)).split(32)]
     x = {name: torch.cat([part[i] for part in parts]).numpy() for i, name in enumerate(decode.outputs)}
     told, buffers = [], {}
+    with still(decode.model) as device:
+        p = decode.likelihoods(None if z is None else z[:1].to(device), rows[few[:1]].to(device))
     for name in decode.names:
-        said, more = look(name, x[name], rows.about.get(name), decode.likelihoods[name], _recorded(rows, name))
+        said, more = look(name, x[name], rows.about.get(name), p[name], _recorded(rows, name))
         told.append(said)
         buffers |= more
     return told, buffers
@@ -274,7 +276,7 @@ def _patterns(
     return found, buffers
 
 
-# what the data occupy, and where it all comes from ---------------------------------------------------------------------
+# what the data occupy, and where it all comes from -------------------------------------------------------------------
 
 
 def _support(codes: Codes, seed: int = 0) -> tuple[dict, Float[ndarray, "k k"]]:
