@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -92,6 +94,32 @@ def test_the_band_holds_the_means_and_is_empty_where_nothing_is_left_to_vary():
             decoder.net.net[0].weight[:, 1:] = 0  # only the latent that moves is heard
     low, high = explain.traverse_band(net, rows, "shared", 0, VALUES)["a"]
     torch.testing.assert_close(low, high)
+
+
+def test_all_latents_at_once_are_each_by_itself():
+    net, rows = model(), views()
+    latents = explain.every_latent(net, rows)
+    assert latents == [("shared", 0), ("shared", 1), ("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    found, bands = explain.traversals(net, rows, VALUES), explain.traversal_bands(net, rows, VALUES, n_samples=16)
+    own = [[float(i), -1.0] for i in range(6)]
+    each = explain.traversals(net, rows, own)
+    for i, (block, index) in enumerate(latents):
+        for name, x in explain.traverse(net, rows, block, index, VALUES).items():
+            torch.testing.assert_close(found[name][i], x)
+        for name, x in explain.traverse_band(net, rows, block, index, VALUES, n_samples=16).items():
+            torch.testing.assert_close(bands[name][:, i], x)
+        torch.testing.assert_close(each["a"][i], explain.traverse(net, rows, block, index, own[i])["a"])
+    some = explain.traversals(net, rows, VALUES, [("b", 1), ("shared", torch.tensor([0.0, 1.0]))])
+    torch.testing.assert_close(some["b"], found["b"][[5, 1]])
+    with pytest.raises(ValueError, match=r"values are \(v,\), or \(l, v\) of 6 latents, got \(5, 2\)"):
+        explain.traversals(net, rows, own[:5])
+
+
+def test_many_codes_are_decoded_in_batches(monkeypatch):
+    net, rows = model(), views()
+    whole = explain.traversals(net, rows, VALUES)["a"]
+    monkeypatch.setattr(import_module("ivekit.explain.traverse"), "BATCH", 4)
+    torch.testing.assert_close(explain.traversals(net, rows, VALUES)["a"], whole)
 
 
 @pytest.mark.parametrize(

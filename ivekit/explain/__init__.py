@@ -9,6 +9,7 @@ from .card import Card, card
 from .check import Check, Explainer, Target, verdict
 from .checks_input import check_completeness, check_deletion, check_robustness, check_traversal
 from .checks_model import cascade, check_labels, check_specificity, check_stability, check_weights
+from .effects import check_effect, factor_effects, latent_effects, match_effects
 from .groups import groups
 from .identify import identify
 from .imputers import training_mean, zeros
@@ -20,7 +21,8 @@ from .randomise import layers, randomised, shuffled_pairs
 from .removal import ablation, occlusion
 from .rotations import Readout, check_rotation, readout_target
 from .shapley import antithetic, shapley
-from .traverse import traverse, traverse_band
+from .support import Support, departures
+from .traverse import every_latent, traversal_bands, traversals, traverse, traverse_band
 from .truth import (
     check_false_positives,
     check_topography,
@@ -40,6 +42,7 @@ __all__ = [
     "Check",
     "Explainer",
     "Readout",
+    "Support",
     "Target",
     "ablation",
     "along",
@@ -53,6 +56,7 @@ __all__ = [
     "check_attention",
     "check_completeness",
     "check_deletion",
+    "check_effect",
     "check_false_positives",
     "check_labels",
     "check_robustness",
@@ -63,7 +67,10 @@ __all__ = [
     "check_traversal",
     "check_truth",
     "check_weights",
+    "departures",
     "entropy",
+    "every_latent",
+    "factor_effects",
     "filter_patterns",
     "gradient_attention",
     "gradient_pattern",
@@ -72,9 +79,11 @@ __all__ = [
     "identify",
     "imputers",
     "integrated_gradients",
+    "latent_effects",
     "layers",
     "localised",
     "map_title",
+    "match_effects",
     "mean_gradient",
     "null_places",
     "occlusion",
@@ -94,6 +103,8 @@ __all__ = [
     "sparsity",
     "spatial_filters",
     "training_mean",
+    "traversal_bands",
+    "traversals",
     "traverse",
     "traverse_band",
     "true_places",

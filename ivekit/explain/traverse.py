@@ -1,8 +1,8 @@
-"""Turn one latent and decode: what a slider shows, without the slider."""
+"""Turn latents and decode: what sliders show, without the sliders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from ..nn import Tokens
 from ..views import Views
 from .forward import at_rest
 
-Codes = Mapping[str, Float[Tensor, "k"]]
+Latent = tuple[str, int | Real[Any, "k"]]  # a block, and a latent's number in it or a direction
+BATCH = 512  # codes that are decoded at once: memory for the widest layer of a decoder, and as fast as more
 
 
 def start(model: Any, views: Views) -> dict[str, Float[Tensor, "k"]]:
@@ -28,8 +29,32 @@ def start(model: Any, views: Views) -> dict[str, Float[Tensor, "k"]]:
     >>> start(model, Views({"a": torch.ones(4, 3)}).without("a"))["shared"]
     tensor([0., 0.])
     """
+    return {block: q.mean.mean(0).cpu() for block, q in beliefs(model, views).items()}
+
+
+def beliefs(model: Any, views: Views) -> dict[str, Any]:
+    """The posteriors of rows, by block, at rest and without gradients.
+
+    >>> from ivekit.models import MultimodalVAE
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> beliefs(model, Views({"a": torch.ones(4, 3)}))
+    {'shared': Normal(rows=4, event=(2,))}
+    """
     with at_rest(model) as device, torch.no_grad():
-        return {block: q.mean.mean(0).cpu() for block, q in model.encode(views.to(device)).items()}
+        return dict(model.encode(views.to(device)))
+
+
+def every_latent(model: Any, views: Views) -> list[tuple[str, int]]:
+    """All latents of a model, block by block: (block, number).
+
+    >>> from ivekit.models import MultimodalVAE
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> every_latent(model, Views({"a": torch.ones(4, 3)}))
+    [('shared', 0), ('shared', 1)]
+    """
+    return [(block, i) for block, z in start(model, views[:1]).items() for i in range(len(z))]
 
 
 def traverse(
@@ -44,7 +69,7 @@ def traverse(
     Returns
     -------
     {view: (v, *shape)}, the likelihoods' means in the data's own units. A view of which the latent says nothing stays
-    as it is.
+    as it is. What conditions the decoders is that of the first row.
 
     Raises
     ------
@@ -56,9 +81,29 @@ def traverse(
     >>> traverse(model, Views({"a": torch.zeros(4, 3)}), "shared", 0, [-2, 0, 2])["a"].shape
     torch.Size([3, 3])
     """
-    z = start(model, views)
-    moved = _moved(z, block, index, values)
-    return _decoded(model, views[:1], moved)
+    return {name: x[0] for name, x in traversals(model, views, values, [(block, index)]).items()}
+
+
+def traversals(
+    model: Any,
+    views: Views,
+    values: Sequence[Any] | Real[Any, "v"] | Real[Any, "l v"],
+    latents: Sequence[Latent] | None = None,
+) -> dict[str, Float[Tensor, "l v *shape"]]:
+    """What a model decodes while each of some latents in turn takes some values, in one stacked decode.
+
+    values : the same for all latents (v,), or each latent's own (l, v). latents : by block and number or direction; by
+    default all there are (`every_latent`). Otherwise as `traverse`, of which this is many.
+
+    >>> from ivekit.models import MultimodalVAE
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> traversals(model, Views({"a": torch.zeros(4, 3)}), [-2, 0, 2])["a"].shape
+    torch.Size([2, 3, 3])
+    """
+    z = {block: rearrange(code, "k -> 1 k") for block, code in start(model, views).items()}
+    said = decoded(model, views[:1], moved(z, latents or every_latent(model, views), values))
+    return {name: x[:, 0] for name, x in said.items()}
 
 
 def traverse_band(
@@ -84,15 +129,119 @@ def traverse_band(
     >>> low.shape, bool((low <= high).all())
     (torch.Size([3, 3]), True)
     """
-    with at_rest(model) as device, torch.no_grad():
-        beliefs = model.encode(views.to(device))
+    band = traversal_bands(model, views, values, [(block, index)], level, n_samples, seed)
+    return {name: x[:, 0] for name, x in band.items()}
+
+
+def traversal_bands(
+    model: Any,
+    views: Views,
+    values: Sequence[Any] | Real[Any, "v"] | Real[Any, "l v"],
+    latents: Sequence[Latent] | None = None,
+    level: float = 0.9,
+    n_samples: int = 64,
+    seed: int = 0,
+) -> dict[str, Float[Tensor, "2 l v *shape"]]:
+    """The bounds of `traverse_band` for each of some latents: all its draws at all its values are one stacked decode.
+
+    values and latents as in `traversals`; the other arguments as in `traverse_band`. The same draws for every latent.
+
+    >>> from ivekit.models import MultimodalVAE
+    >>> from ivekit.nn import Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
+    >>> model = MultimodalVAE(dict(a=MLPEncoder(3, 8)), ProductOfExperts("a", 8, 2), dict(a=Gaussian(MLPDecoder(2, 3))))
+    >>> traversal_bands(model, Views({"a": torch.zeros(4, 3)}), [-2, 0, 2])["a"].shape
+    torch.Size([2, 2, 3, 3])
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(views), (n_samples,), generator=generator)
-    drawn = {name: _drawn(q, rows, generator) for name, q in beliefs.items()}
-    paths = [_moved({name: z[i] for name, z in drawn.items()}, block, index, values) for i in range(n_samples)]
-    each = [_decoded(model, views[:1], path) for path in paths]
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2])
-    return {name: torch.stack([said[name] for said in each]).quantile(tails, 0) for name in each[0]}
+    z = {name: _drawn(q, rows, generator) for name, q in beliefs(model, views).items()}
+    latents = latents or every_latent(model, views)
+    each = [  # latent by latent: the draws of all of them would not fit into memory
+        _bounds(decoded(model, views[:1], moved(z, [latent], at[None])), level)
+        for latent, at in zip(latents, steps(values, len(latents)))
+    ]
+    return {name: torch.stack([bounds[name] for bounds in each], 1) for name in each[0]}
+
+
+# what they are made of ---------------------------------------------------------------------------------------------
+
+
+def steps(values: Any, n_latents: int) -> Float[Tensor, "l v"]:
+    """The values that each latent takes, from values for all of them or for each.
+
+    >>> steps([-1, 1], 3).shape
+    torch.Size([3, 2])
+    """
+    at = torch.as_tensor(values, dtype=torch.get_default_dtype())
+    at = repeat(at, "v -> l v", l=n_latents) if at.ndim == 1 else at
+    if at.ndim != 2 or len(at) != n_latents:
+        raise ValueError(f"values are (v,), or (l, v) of {n_latents} latents, got {tuple(at.shape)}")
+    return at
+
+
+def moved(
+    z: Mapping[str, Float[Tensor, "s _"]], latents: Sequence[Latent], values: Any
+) -> dict[str, Float[Tensor, "l s v _"]]:
+    """Codes of s starts (l, s, v, k), in which each latent, or coordinate along a direction, in turn takes v values.
+
+    >>> moved({"shared": torch.zeros(1, 2)}, [("shared", 1)], [3])["shared"].flatten()
+    tensor([0., 3.])
+    """
+    at = steps(values, len(latents))
+    codes = {name: repeat(x, "s k -> l s v k", l=len(at), v=at.shape[1]).clone() for name, x in z.items()}
+    for i, (block, index) in enumerate(latents):
+        direction = direction_of(z, block, index)
+        far = at[i] - rearrange(z[block] @ direction, "s -> s 1")
+        codes[block][i] += rearrange(far, "s v -> s v 1") * direction
+    return codes
+
+
+def direction_of(z: Mapping[str, Float[Tensor, "*s _"]], block: str, index: Any) -> Float[Tensor, "k"]:
+    """The direction of length 1 that a latent, or a direction of any length, is in its block.
+
+    >>> direction_of({"shared": torch.zeros(2)}, "shared", torch.tensor([3.0, 4.0]))
+    tensor([0.6000, 0.8000])
+    """
+    if block not in z:
+        raise ValueError(f"no block {block!r} of latents; there are {list(z)}")
+    k = z[block].shape[-1]
+    if isinstance(index, int):
+        if not 0 <= index < k:
+            raise ValueError(f"block {block!r} has latents 0 to {k - 1}, no {index}")
+        return torch.eye(k)[index]
+    direction = torch.as_tensor(index, dtype=torch.get_default_dtype())
+    if direction.shape != (k,) or not direction.norm() > 0:
+        raise ValueError(f"a direction in block {block!r} is ({k},) and not 0, got {tuple(direction.shape)}")
+    return direction / direction.norm()
+
+
+def decoded(model: Any, rows: Views, z: Mapping[str, Float[Tensor, "l s v _"]]) -> dict[str, Tensor]:
+    """The means of all views for stacked codes, {view: (l, s, v, *shape)}, `BATCH` of them at a time.
+
+    rows : what conditions the decoders: that of one row for all starts, or of each start's own, s of them.
+    """
+    n, s, v, _ = next(iter(z.values())).shape
+    if len(rows) not in (1, s):
+        raise ValueError(f"the condition is that of 1 row or of {s}, one a start, got {len(rows)} rows")
+    of = repeat(torch.arange(s) % len(rows), "s -> (l s v)", l=n, v=v)
+    flat = {name: rearrange(code, "l s v k -> (l s v) k") for name, code in z.items()}
+    parts = list(_in_batches(model, rows, flat, of))
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: rearrange(x, "(l s v) ... -> l s v ...", l=n, s=s) for name, x in joined.items()}
+
+
+def _in_batches(
+    model: Any, rows: Views, z: Mapping[str, Float[Tensor, "n _"]], of: Int[Tensor, "n"]
+) -> Iterator[dict[str, Tensor]]:
+    """The means for some codes after others; `of` says which row's condition each has."""
+    with at_rest(model) as device, torch.no_grad():
+        context = None
+        if getattr(model, "condition", ()):
+            context = Tokens.cat(list(model.tokens(rows.to(device), model.condition).values()))
+        for some in torch.arange(len(of)).split(BATCH):
+            given = None if context is None else Tokens(context.x[of[some]], context.mask[of[some]])
+            p = model.decode({name: code[some].to(device) for name, code in z.items()}, given)
+            yield {name: likelihood.mean.cpu() for name, likelihood in p.items()}
 
 
 def _drawn(q: Any, rows: Int[Tensor, "n"], generator: torch.Generator) -> Float[Tensor, "n k"]:
@@ -100,34 +249,9 @@ def _drawn(q: Any, rows: Int[Tensor, "n"], generator: torch.Generator) -> Float[
     return mean + sd * torch.randn(mean.shape, generator=generator)
 
 
-def _moved(z: Codes, block: str, index: Any, values: Any) -> dict[str, Float[Tensor, "v k"]]:
-    """The code once a value, of which one latent, or the coordinate along a direction, has that value."""
-    if block not in z:
-        raise ValueError(f"no block {block!r} of latents; there are {list(z)}")
-    k = len(z[block])
-    if isinstance(index, int):
-        if not 0 <= index < k:
-            raise ValueError(f"block {block!r} has latents 0 to {k - 1}, no {index}")
-        direction = torch.eye(k)[index]
-    else:
-        direction = torch.as_tensor(index, dtype=torch.get_default_dtype())
-        if direction.shape != (k,) or not direction.norm() > 0:
-            raise ValueError(f"a direction in block {block!r} is ({k},) and not 0, got {tuple(direction.shape)}")
-        direction = direction / direction.norm()
-    at = torch.as_tensor(values, dtype=torch.get_default_dtype())
-    moved = {name: repeat(code, "k -> v k", v=len(at)) for name, code in z.items()}
-    far = at - z[block] @ direction
-    moved[block] = moved[block] + rearrange(far, "v -> v 1") * direction
-    return moved
-
-
-def _decoded(model: Any, row: Views, z: Mapping[str, Float[Tensor, "v k"]]) -> dict[str, Tensor]:
-    """The means of all views for some codes; what conditions the decoders is that of one row."""
-    n = len(next(iter(z.values())))
-    with at_rest(model) as device, torch.no_grad():
-        context = None
-        if model.condition:
-            rows = row[torch.zeros(n, dtype=torch.long)].to(device)
-            context = Tokens.cat(list(model.tokens(rows, model.condition).values()))
-        p = model.decode({name: code.to(device) for name, code in z.items()}, context)
-        return {name: likelihood.mean.cpu() for name, likelihood in p.items()}
+def _bounds(said: Mapping[str, Float[Tensor, "1 s v ..."]], level: float) -> dict[str, Float[Tensor, "2 v ..."]]:
+    """The central interval over draws; one value after another, since torch's quantile takes 16 million numbers."""
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2])
+    return {
+        name: torch.stack([x[0, :, j].quantile(tails, 0) for j in range(x.shape[2])], 1) for name, x in said.items()
+    }

@@ -1,5 +1,6 @@
 """Worlds whose factors are known: simulated recordings that say what a model should have found."""
 
+from .effects import true_effects
 from .experiment import audiovisual
 from .fmri import Brains, brains
 from .gaussian import LinearGaussian, linear_gaussian
@@ -14,5 +15,5 @@ from .world import World
 
 __all__ = [
     "Brains", "LinearGaussian", "Pairs", "World", "audiovisual", "brains", "linear_gaussian", "lipids", "pairs",
-    "physiology", "random_fields", "small", "states", "tracking",
+    "physiology", "random_fields", "small", "states", "tracking", "true_effects",
 ]  # fmt: skip
