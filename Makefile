@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 NBVAL  := -m pytest -n $(JOBS) --dist loadfile --nbval notebooks/
 
-.PHONY: help env demo test lint types lab notebooks notebooks-matrix samples runs evidence bench clean
+.PHONY: help env demo test lint types lab notebooks notebooks-matrix site samples runs evidence bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -46,6 +46,10 @@ notebooks-matrix: $(STAMP) ## the notebooks with 2 threads, then on an emulated 
 	OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 $(BIN)/python $(NBVAL)
 	ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python $(NBVAL)
 
+site: $(STAMP)   ## the notebooks as they are stored and the API, as pages in site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -d build/doctrees docs site
+
 samples: $(STAMP) ## simulate data_samples again: the same bytes
 	$(BIN)/python data_samples/make.py
 
@@ -59,5 +63,5 @@ bench: $(STAMP)  ## the benchmarks
 	set -e; for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark; done
 
 clean:           ## remove the environment, caches and builds; recordings and runs stay
-	rm -rf $(VENV) build dist ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,9 @@ from .masks import clean, said, stacked, total
 
 
 class Autoregressive(Distribution):
-    """Bytes ``(b, n)``, each told from those before it: ``log p(x) = sum_i log p(x_i | x_1 ... x_{i-1})``.
+    """Bytes ``(b, n)``, each told from those before it.
+
+    ``log p(x)`` is the sum over i of ``log p(x_i | x_1, x_2, ..., x_{i-1})``.
 
     logits : ``x (b, m) -> (b, m, classes)``, for any m up to n, of which none may look at its own byte or a later one.
     end : the class that ends a text; what is written after it is `end` again.
