@@ -87,7 +87,9 @@ def test_ci_runs_the_test_command():
     assert "make test" in script.read_text()
 
 
-@pytest.mark.parametrize("target", "demo test lab notebooks notebooks-matrix site samples runs evidence bench clean".split())
+@pytest.mark.parametrize(
+    "target", "demo test lab notebooks notebooks-matrix site samples runs evidence bench clean".split()
+)
 def test_make_has(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
