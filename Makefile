@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 NBVAL  := -m pytest -n $(JOBS) --dist loadfile --nbval notebooks/
 
-.PHONY: help env demo test lint types lab notebooks notebooks-matrix site samples runs evidence bench clean
+.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -32,7 +32,10 @@ lint: $(STAMP)   ## ruff
 types: $(STAMP)  ## pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: lint types ## lint, types, then unit tests, doctests and notebooks in one pytest
+browser:         ## Chromium for the browser tests, where it can be had
+	tests/browser/install.sh
+
+test: lint types browser ## lint, types, then unit tests, doctests and notebooks in one pytest
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lab: $(STAMP)    ## JupyterLab at the first notebook
