@@ -1,0 +1,418 @@
+// The live latent explorer: turn what a model thinks of a trial, see at once what it would have recorded.
+
+const REST = 150; // ms without a move, after which the band is drawn
+const PATIENCE = 2000; // ms after which a kernel that has not answered is said to be gone
+const MEAN = -1, PRIOR = -2;
+
+/** Build an explorer in an element; gives back what takes it down. */
+async function mount(el, host) {
+  const root = make("div", { class: "ivk", "data-testid": "explorer" }, make("p", { role: "status", class: "ivk-wait" }, "waiting for the model …"));
+  el.replaceChildren(root);
+  const late = setTimeout(() => (root.firstChild.textContent = "No kernel answers. Run this cell again."), 5 * PATIENCE);
+  const { scene, buffers } = await host.scene();
+  clearTimeout(late);
+  return explorer(root, host, scene, buffers);
+}
+
+function explorer(root, host, scene, buffers) {
+  const k = scene.latents.length, table = (name) => new Uint32Array(buffers[name].slice().buffer), ends = [];
+  const diverging = table("diverging");
+  const its = { scene, buffers, z: new Float32Array(k), tables: { diverging, grey: table("grey") }, pal: {}, asks: host.kind === "kernel",
+    move, moveMany, select, lock, setTime, give, giveClass, attribute, repaint, time: () => state.time, write };
+  const state = { start: k ? MEAN : 0, row: 0, time: 0, locked: new Set(), moved: new Set(), chosen: -1, given: {}, edited: new Set(), base: null, now: null, band: null,
+    decoder: null, busy: false, dirty: false, baseStale: true, rest: 0, frame: 0, banding: false, bandStale: false, played: 0, asked: 0, painted: 0, waiters: [], outside: false, why: "" };
+  const times = [];
+
+  // what is seen -----------------------------------------------------------------------------------------------------
+  const ui = frame(scene, its, { reset, sample, play, togglePad, setStart, setRow, attention }, k);
+  root.replaceChildren(...ui.nodes);
+  const cards = scene.views.map((view) => cardOf({ ...view }, its)), inputs = (scene.given ?? []).map((view) => cardOf({ ...view }, { ...its, asks: false }));
+  ui.right.append(...cards.map((c) => c.node), ...inputs.map((c) => c.node));
+  inputs.forEach((c) => c.node.classList.add("ivk-input"));
+  const first = scene.views.find((v) => v.kind === "field") ?? scene.views.find((v) => v.times);
+
+  function write(node, text_) {
+    if (node.textContent !== text_) node.textContent = text_;
+  }
+
+  function theme() {
+    const style = getComputedStyle(root), [r, g, b] = style.backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [255, 255, 255];
+    root.dataset.theme = 0.2126 * r + 0.7152 * g + 0.0722 * b < 128 ? "dark" : "light";
+    const of = (name) => style.getPropertyValue(`--ivk-${name}`).trim();
+    for (const name of ["ink", "soft", "faint", "line", "mid", "accent", "band", "bandStrong", "up", "down"]) its.pal[name] = of(name);
+    its.pal.rgb = [1, 3, 5].map((i) => parseInt(its.pal.accent.slice(i, i + 2), 16));
+    ui.rows.forEach(({ thumb }, i) => thumb && ui.detail.drawPattern(thumb, scene.latents[i], diverging));
+    if (state.chosen >= 0) ui.detail.show(scene.latents[state.chosen]);
+    repaint();
+  }
+
+  // where one starts ---------------------------------------------------------------------------------------------------
+  const codeOf = (start) => (start === MEAN ? Float32Array.from(scene.mean) : start === PRIOR || !k ? new Float32Array(k) : buffers.codes.slice(start * k, start * k + k));
+  const givenOf = (row) => Object.fromEntries((scene.given ?? []).map(({ name, shape }) => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    return [name, Float32Array.from(buffers[`given:${name}`].subarray(row * size, row * size + size))];
+  }));
+  const sds = () => (state.start >= 0 ? buffers.sds.subarray(state.start * k, state.start * k + k) : Float32Array.from(scene.latents, (l) => (state.start === PRIOR ? 1 : l.sd)));
+
+  function setStart(start) {
+    state.start = start;
+    if (start >= 0) state.row = start;
+    ui.start.value = start;
+    if (ui.row) ui.row.value = state.row;
+    tell("start", start);
+    reset();
+  }
+
+  function setRow(row) {
+    state.row = row;
+    reset(false);
+  }
+
+  function reset(codes = true) {
+    if (codes !== false) {
+      its.z.set(codeOf(state.start));
+      state.moved.clear();
+    }
+    state.given = givenOf(state.row);
+    state.edited.clear();
+    state.baseStale = true;
+    changed();
+  }
+
+  // what is moved ------------------------------------------------------------------------------------------------------
+  function move(i, value) {
+    select(i);
+    moveMany([[i, value]], true);
+  }
+
+  function moveMany(pairs, evenLocked = false) {
+    for (const [i, value] of pairs) {
+      if (!evenLocked && state.locked.has(i)) continue;
+      if (state.decoder?.only && state.decoder.only.has(i)) its.z.set(codeOf(MEAN)); // a grid knows one latent at a time
+      its.z[i] = value;
+      state.moved.add(i);
+      if (state.chosen !== i) select(i);
+    }
+    changed();
+  }
+
+  function select(i) {
+    if (state.chosen === i) return;
+    ui.rows[state.chosen]?.chosen(false);
+    ui.rows[i].chosen(true);
+    state.chosen = i;
+    const latent = scene.latents[i], touches = scene.blocks.find((b) => b.name === latent.block).touches;
+    for (const { tag, node, view } of cards) {
+      const may = touches.includes(view.name);
+      tag.textContent = may ? `${latent.name} may move it` : `not touched by ${latent.name}`;
+      node.classList.toggle("ivk-apart", !may);
+    }
+    ui.detail.show(latent);
+    ui.play.setAttribute("aria-label", `play ${latent.name}`);
+  }
+
+  function lock(i, on = !state.locked.has(i)) {
+    state.locked[on ? "add" : "delete"](i);
+    ui.rows[i].locked(on);
+    tell("locked", [...state.locked].map((j) => scene.latents[j].id));
+  }
+
+  function sample() {
+    const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+    for (let i = 0; i < k; i++) {
+      if (state.locked.has(i) || state.decoder?.only) continue;
+      its.z[i] = normal();
+      state.moved.add(i);
+    }
+    changed();
+  }
+
+  /** Take the chosen latent through its range and back, four seconds a turn, until stopped. */
+  function play() {
+    cancelAnimationFrame(state.played);
+    const i = state.chosen, on = !state.played && i >= 0 && !state.locked.has(i);
+    state.played = 0;
+    ui.playing(on);
+    if (!on) return;
+    const { low, high } = scene.latents[i], middle = (low + high) / 2, half = (high - low) / 2, phase = Math.asin(Math.min(1, Math.max(-1, (its.z[i] - middle) / half))), began = performance.now();
+    const step = () => {
+      if (!root.isConnected || state.chosen !== i || state.locked.has(i)) return play();
+      moveMany([[i, middle + half * Math.sin(phase + ((performance.now() - began) * Math.PI) / 2000)]]);
+      state.played = requestAnimationFrame(step);
+    };
+    state.played = requestAnimationFrame(step);
+  }
+
+  function togglePad() {
+    ui.pad.node.hidden = !ui.pad.node.hidden;
+    ui.padButton.setAttribute("aria-pressed", String(!ui.pad.node.hidden));
+    repaint();
+  }
+
+  function setTime(time) {
+    if (time === state.time) return;
+    state.time = time;
+    tell("time", time);
+    repaint();
+    describeLater();
+  }
+
+  function give(name, i, value) {
+    state.given[name][i] = value;
+    state.edited.add(name);
+    changed();
+  }
+
+  function giveClass(name, c, hot) {
+    if (hot) state.given[name].fill(0);
+    give(name, hot ? c : 0, hot ? 1 : c);
+  }
+
+  /** Everything that follows from another code: sliders, warning, decode, traits. */
+  function changed() {
+    state.asked = performance.now();
+    state.band = null;
+    showCode();
+    tell("z", Array.from(its.z));
+    draw();
+  }
+
+  function showCode() {
+    const from = codeOf(state.start);
+    ui.rows.forEach((row, i) => row.set(its.z[i], from[i]));
+    ui.given.set(state.given);
+    const { centre, limit } = scene.support ?? {};
+    const far = k && limit ? distance(its.z, centre, buffers.precision) : 0, outside = far > limit;
+    if (outside !== state.outside) write(ui.alert, outside ? "Outside the data: no more than 1 % of the trials' codes lie this far out. What is shown here is extrapolated." : "");
+    state.outside = outside;
+    write(ui.far, outside ? `squared distance ${say(far)}, the data end at ${say(limit)}` : "");
+    ui.warning.hidden = !outside;
+  }
+
+  // decode and paint -----------------------------------------------------------------------------------------------------
+  const question = () => ({ z: its.z.slice(), row: state.row, start: state.start, given: state.given, edited: state.edited, latent: Math.max(0, state.chosen), sds: sds(), moved: [...state.moved], fromPrior: state.start === PRIOR });
+
+  async function draw() {
+    state.dirty = true;
+    if (state.busy || !state.decoder) return;
+    state.busy = true;
+    clearTimeout(state.rest);
+    state.rest = 0;
+    try {
+      while (state.dirty) {
+        state.dirty = false;
+        await once();
+      }
+    } catch (error) {
+      state.why = `the decoder failed: ${error.message}`;
+      status(true);
+    }
+    state.busy = false;
+    describeLater();
+  }
+
+  async function once() {
+    const { asked, decoder } = state, slow = setTimeout(() => { state.why = "the kernel does not answer; the picture is the last it sent"; status(true); }, PATIENCE);
+    const it = question();
+    if (decoder.kind !== "kernel") clearTimeout(slow);
+    const atStart = state.baseStale && { ...it, z: codeOf(decoder.only ? MEAN : state.start), given: givenOf(state.row), edited: new Set() };
+    state.baseStale = false;
+    let found;
+    try {
+      if (atStart) state.base = (await decoder.decode(atStart)).outputs;
+      found = await decoder.decode(it);
+    } finally {
+      clearTimeout(slow);
+    }
+    state.why = "";
+    state.now = found.outputs;
+    paint();
+    times.push([found.ms, performance.now() - asked]);
+    if (times.length > 5000) times.shift();
+  }
+
+  function paint() {
+    cancelAnimationFrame(state.frame);
+    state.frame = 0;
+    const { now, base, band } = state;
+    if (!now || !base) return;
+    for (const card_ of cards) {
+      const { name } = card_.view;
+      card_.paint(now[name], base[name], band?.[name], now[`${name}.sd`]);
+    }
+    const before = givenOf(state.row);
+    for (const card_ of inputs) {
+      const { name } = card_.view, heat = state.heat?.[name], x = state.given[name];
+      card_.paint(x, heat ? x.map((v, i) => v - heat[i]) : before[name]);
+    }
+    ui.pad?.paint();
+    root.dataset.painted = ++state.painted;
+  }
+
+  function repaint() {
+    if (!state.frame) state.frame = requestAnimationFrame(() => { paint(); settle(); });
+  }
+
+  /** At rest: say in words what is shown, then draw what the other latents may be. */
+  function describeLater() {
+    clearTimeout(state.rest);
+    state.rest = setTimeout(async () => {
+      status();
+      if (!state.band && !state.busy && state.now) await drawBand();
+      for (const card_ of [...cards, ...inputs]) card_.describe();
+      state.rest = 0;
+      settle();
+    }, REST);
+  }
+
+  async function drawBand() {
+    if (state.banding || !k) return;
+    state.banding = true;
+    const { asked } = state, decoder = state.decoder;
+    const band = await decoder.band(question()).catch(() => null);
+    state.banding = false;
+    if (asked !== state.asked || decoder !== state.decoder) return;
+    state.band = band ?? {};
+    if (band) paint();
+  }
+
+  function settle() {
+    if (state.busy || state.dirty || state.rest || state.frame || state.banding || !state.now) return;
+    for (const done of state.waiters.splice(0)) done();
+  }
+
+  function status(bad = false) {
+    const where = { browser: "decoded in the browser", kernel: "decoded by the kernel", grid: "precomputed: one latent at a time, from the mean" }[state.decoder?.kind] ?? "loading the decoder";
+    const last = times.at(-1), extra = state.decoder?.kind === "kernel" && state.note ? ` (${state.note})` : "";
+    write(ui.status, state.why || `${where}${extra}${last ? `, ${Math.max(1, Math.round(last[0]))} ms` : ""}`);
+    ui.status.classList.toggle("ivk-bad", bad);
+  }
+
+  // what only Python knows ---------------------------------------------------------------------------------------------
+  async function attribute(view, index) {
+    state.heat = null;
+    if (index >= 0) {
+      try {
+        const { buffers: each } = await host.ask({ ask: "attribution", row: state.row, view: view.name, index, given: plainGiven(state.given, state.edited) });
+        state.heat = Object.fromEntries(scene.given.map((g, i) => [g.name, floats(each[i])]));
+      } catch (error) {
+        state.why = error.message;
+        status(true);
+      }
+    }
+    const what = state.heat && `attribution to ${view.classes ? words(view.classes[index]) : words(view.name)}`;
+    for (const card_ of inputs) card_.explain?.(what, state.heat && largestOf(state.heat[card_.view.name]));
+    repaint();
+  }
+
+  async function attention() {
+    const on = ui.attention.getAttribute("aria-pressed") !== "true";
+    ui.attention.setAttribute("aria-pressed", String(on));
+    ui.matrices.hidden = !on;
+    if (!on) return;
+    try {
+      const { maps, buffers: each } = await host.ask({ ask: "attention", z: Array.from(its.z), row: state.row, given: plainGiven(state.given, state.edited) });
+      drawMatrices(ui.matrices, maps, each.map(floats), its);
+    } catch (error) {
+      ui.matrices.replaceChildren(make("p", { class: "ivk-note" }, error.message));
+    }
+  }
+
+  // traits that Python sees: at most every 50 ms, and the last value always
+  const outbox = { timer: 0, last: 0 };
+  function tell(name, value) {
+    if (!state.ready || !host.set) return;
+    host.set(name, value);
+    if (outbox.timer) return;
+    outbox.timer = setTimeout(() => { outbox.timer = 0; outbox.last = performance.now(); host.save?.(); }, Math.max(0, 50 - (performance.now() - outbox.last)));
+  }
+
+  function hear() {
+    const same = (a, b) => a?.length === b.length && a.every((v, i) => Math.abs(v - b[i]) <= 1e-5 * (1 + Math.abs(v)));
+    host.watch?.("z", () => {
+      const z = host.get("z");
+      if (z?.length === k && !same(z, its.z)) putCode(z);
+    });
+    host.watch?.("start", () => host.get("start") !== state.start && setStart(host.get("start")));
+    host.watch?.("time", () => Number.isFinite(host.get("time")) && setTime(host.get("time")));
+    host.watch?.("locked", () => {
+      const ids = host.get("locked") ?? [];
+      scene.latents.forEach(({ id }, i) => ids.includes(id) !== state.locked.has(i) && lock(i, ids.includes(id)));
+    });
+    host.on?.("net", (message) => (message.error || message.why ? ((state.note = message.why ?? message.error), status()) : takeNet()));
+  }
+
+  function putCode(z) {
+    const from = codeOf(state.start);
+    its.z.set(z);
+    state.moved = new Set([...z.keys()].filter((i) => Math.abs(z[i] - from[i]) > 1e-5));
+    changed();
+  }
+
+  async function takeNet() {
+    try {
+      const decoder = await browserDecoder(host, scene);
+      if (decoder) use(decoder);
+    } catch (error) {
+      state.note = `the browser cannot: ${error.message}`;
+      status();
+    }
+  }
+
+  function use(decoder) {
+    state.decoder = decoder;
+    root.dataset.decoder = decoder.kind;
+    state.baseStale = true;
+    if (decoder.only) ui.rows.forEach((row, i) => (row.input.disabled = !decoder.only.has(i)));
+    draw();
+  }
+
+  function begin() {
+    const start = host.get?.("start"), time = host.get?.("time"), z = host.get?.("z");
+    state.time = Number.isFinite(time) ? time : (first?.times[first.peak ?? Math.floor(first.times.length / 2)] ?? 0);
+    if (Number.isInteger(start) && (k || start >= 0)) setStart(start);
+    else setStart(state.start);
+    if (z?.length === k && k && z.some((v, i) => Math.abs(v - its.z[i]) > 1e-5)) putCode(z);
+    (host.get?.("locked") ?? []).forEach((id) => lock(scene.latents.findIndex((l) => l.id === id), true));
+    if (k) select(Math.max(0, scene.latents.findIndex((l) => l.id === (scene.order ?? [])[0])));
+    hear();
+    state.ready = true;
+    if (host.kind === "kernel") use(kernelDecoder(host, scene));
+    if (scene.grid) use(gridDecoder(scene, buffers));
+    else takeNet();
+    status();
+  }
+
+  const watchSize = new ResizeObserver(() => repaint()), dark = matchMedia("(prefers-color-scheme: dark)"), skin = new MutationObserver(theme);
+  watchSize.observe(root);
+  dark.addEventListener("change", theme);
+  skin.observe(document.body, { attributes: true, attributeFilter: ["class", "data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-kind"] });
+  root.ivekit = { z: () => Array.from(its.z), outputs: () => state.now, times, settled: () => new Promise((done) => { state.waiters.push(done); settle(); }) };
+  begin();
+  theme();
+  return () => {
+    cancelAnimationFrame(state.played);
+    clearTimeout(state.rest);
+    cards.forEach((c) => c.stop?.());
+    watchSize.disconnect();
+    skin.disconnect();
+    dark.removeEventListener("change", theme);
+    host.end?.();
+  };
+}
+
+/** Mahalanobis' squared distance of a code from the centre of the data's. */
+function distance(z, centre, precision) {
+  const k = z.length;
+  let sum = 0;
+  for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) sum += (z[i] - centre[i]) * precision[i * k + j] * (z[j] - centre[j]);
+  return sum;
+}
+
+/** An anywidget's view. */
+async function render({ model, el }) {
+  return mount(el, kernelHost(model));
+}
+
+export { mount, render };
+export default { render };
