@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from . import io
-from .recipe import Recipe, is_first, load, parts, report, run, score
+from .recipe import Recipe, interactive, is_first, load, parts, report, run, score
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--trust", action="store_true", help="run the folder's own recipe.py")
         one.add_argument("--recipe", help="run this recipe instead")
         one.set_defaults(do=do)
+    commands.choices["report"].add_argument(
+        "--interactive", action="store_true", help="and latents.html: sliders that decode in the browser, one page"
+    )
 
     commands.add_parser("lab", help="JupyterLab at the first notebook").set_defaults(do=_lab)
     return top
@@ -165,7 +168,10 @@ def _evaluate(said: argparse.Namespace) -> None:
 
 def _report(said: argparse.Namespace) -> None:
     model, recipe = load(said.run, said.trust, said.recipe)
-    print(report(said.run, recipe, model, recipe.data()))
+    data = recipe.data()
+    if said.interactive:
+        print(interactive(said.run, recipe, model, data))
+    print(report(said.run, recipe, model, data))
 
 
 def _lab(said: argparse.Namespace) -> None:

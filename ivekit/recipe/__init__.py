@@ -3,9 +3,9 @@
 from .folder import load, load_weights, open_recipe, save
 from .recipe import Recipe
 from .rows import fill_split, parts
-from .run import is_first, load_best, report, run, score
+from .run import interactive, is_first, load_best, report, run, score, verdicts
 
 __all__ = [
-    "Recipe", "fill_split", "is_first", "load", "load_best", "load_weights", "open_recipe", "parts", "report", "run",
-    "save", "score",
+    "Recipe", "fill_split", "interactive", "is_first", "load", "load_best", "load_weights", "open_recipe", "parts",
+    "report", "run", "save", "score", "verdicts",
 ]  # fmt: skip

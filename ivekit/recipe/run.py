@@ -20,8 +20,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import explain, watch
 from .. import report as page
-from .. import watch
 from ..baselines import held_out
 from ..report.figures import pictures
 from ..training import State, Step, agreed, collapse, evaluate, latents, train
@@ -186,6 +186,41 @@ def report(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) ->
         notes=_notes(folder),
         command=f"python -m ivekit train {recipe.name} {changed}".strip(),
     )
+
+
+def interactive(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) -> Path:
+    """A run's latents as one page whose sliders decode without Python, latents.html, with the run's provenance."""
+    from ..widgets import explore  # it needs widgets and a translator, and no other command does
+
+    folder, of = Path(folder), parts(data)
+    changed = " ".join(f"{name}={value}" for name, value in recipe.changed().items())
+    about = {
+        "recipe": recipe.name,
+        "data": f"{recipe.settings.get('data', '')}: {', '.join(f'{len(of[name])} {name}' for name in of)} rows",
+        "seed": recipe.settings.get("seed", ""),
+        "settings": ", ".join(f"{name}={value}" for name, value in recipe.settings.items()),
+        "again": f"python -m ivekit train {recipe.name} {changed}".strip(),
+    }
+    explorer = explore(
+        model, of["test"], verdicts=verdicts(model, of["test"][:SHOWN]), title=f"{recipe.name}: latents", about=about
+    )
+    return explorer.export(folder / "latents.html")
+
+
+def verdicts(model: nn.Module, rows: Views) -> dict[tuple[str, int], explain.Check]:
+    """Of each latent in use: when it is moved and decoded, does encoding find that it has moved, and no other?
+
+    `ivekit.explain.check_traversal`, the one check of a latent that needs neither an explanation nor another model. A
+    model of conditions, or without latents, has none.
+    """
+    if not hasattr(model, "decode") or getattr(model, "condition", ()):
+        return {}
+    used = collapse(model, rows)
+    named = [(str(b), int(i)) for b, i in zip(used["block"][used["active"]], used["index"][used["active"]])]
+    return {
+        (block, index): explain.check_traversal(model, rows, lambda out, b=block, i=index: out.z[b][:, i])
+        for block, index in named
+    }
 
 
 def _notes(folder: Path) -> list[str]:

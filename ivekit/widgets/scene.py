@@ -28,7 +28,8 @@ from .net import Decode, side_by_side
 
 AT_MOST = 2048  # rows whose codes are looked at
 DECODED = 192  # of them, those that are decoded for the scales
-STARTS = 32  # rows that one can start from
+STARTS = 512  # rows that one can start from
+CARRIED = 4e6  # bytes of what is given in them, at most
 BINS = 24  # of the data's distribution under a slider
 
 
@@ -92,7 +93,7 @@ def describe(
     unknown = [key for key in verdicts or {} if key not in latent_names(decode.blocks)]
     if unknown:
         raise ValueError(f"verdicts are of {unknown}, and the latents are in {decode.blocks}")
-    starts = _starts(rows)
+    starts = _starts(rows, decode)
     codes = encoded(decode, rows)
     told, buffers = _views(decode, rows, codes)
     given, of_given = _given(decode, rows, starts)
@@ -296,12 +297,13 @@ def _support(codes: Codes, seed: int = 0) -> tuple[dict, Float[ndarray, "k k"]]:
     return {"centre": fitted.location_.tolist(), "limit": limit}, fitted.precision_.astype(np.float32)
 
 
-def _starts(rows: Views) -> Int[Tensor, "s"]:
-    """Rows to start from: held-out ones where the split is known, evenly spread."""
+def _starts(rows: Views, decode: Decode) -> Int[Tensor, "s"]:
+    """Rows to start from: held-out ones where the split is known, evenly spread; fewer where much is given in each."""
     frame, of = rows.metadata, torch.arange(len(rows))
     if frame is not None and "split" in frame and (frame["split"] == "test").any():
         of = torch.from_numpy(np.flatnonzero((frame["split"] == "test").to_numpy()))
-    return of[_spread(len(of), STARTS)]
+    a_row = 4 * sum(rows[name].shape[1:].numel() for name in decode.given)
+    return of[_spread(len(of), min(STARTS, max(8, int(CARRIED // max(a_row, 1)))))]
 
 
 def _labels(rows: Views, numbers: Int[Tensor, "s"]) -> list[str]:
