@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+import pytest
 from jaxtyping import install_import_hook
 
 # Two threads that fight for two busy cores run many times slower than one; and one adds up in a fixed order.
@@ -20,3 +21,11 @@ collect_ignore_glob = ["*conftest.py"]  # they hold no doctests, and as modules 
 if "ivekit" in sys.modules:
     raise RuntimeError("ivekit was imported before its shapes could be checked: see which pytest plugin imports it")
 install_import_hook("ivekit", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Close the figures that a test or a doctest drew: twenty open ones are a warning."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

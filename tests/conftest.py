@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import hypothesis
@@ -16,14 +15,6 @@ matplotlib.use("agg")  # no test opens a window
 # The same examples on every run, and no deadline: a busy machine is not a bug.
 hypothesis.settings.register_profile("ivekit", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ivekit")
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    """Close the figures that a test drew."""
-    yield
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from .brain import bold, connectivity, slice_map
 from .card import card, claim
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
 from .disentanglement import floors, gaps, leak, relation
-from .fields import butterfly, explained, frames, place_colours, reconstruction, topomap
+from .fields import butterfly, colour_bar, explained, frames, place_colours, reconstruction, topomap
 from .film import animate, film
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
 from .scoreboard import scoreboard
 from .signals import comparison, fusion_weights, traces
-from .style import COLUMN, CYCLE, STYLE
+from .style import COLUMN, CYCLE, LINES, STYLE, legend_above
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
 from .trajectories import trajectory
 from .traversal import traversal
@@ -23,6 +23,7 @@ from .traversal import traversal
 __all__ = [
     "COLUMN",
     "CYCLE",
+    "LINES",
     "STYLE",
     "agreement",
     "animate",
@@ -39,6 +40,7 @@ __all__ = [
     "card",
     "claim",
     "class_maps",
+    "colour_bar",
     "comparison",
     "confusion",
     "connectivity",
@@ -52,6 +54,7 @@ __all__ = [
     "kl",
     "latents",
     "leak",
+    "legend_above",
     "loss_columns",
     "losses",
     "matrix",

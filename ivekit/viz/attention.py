@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from numpy import ndarray
 
 from .fields import explained
@@ -39,7 +40,7 @@ def attention_matrix(
     with canvas(ax, min(30 + 4 * len(rows), 90), COLUMN) as ax:
         image = ax.imshow(w, cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
         for place in np.argwhere(np.asarray(truth, bool)) if truth is not None else ():
-            ax.add_patch(_outline(place[1] - 0.5, place[0] - 0.5))
+            _outline(ax, place[1] - 0.5, place[0] - 0.5)
         for axis, names in ((ax.xaxis, columns), (ax.yaxis, rows)):
             shown = np.arange(0, len(names), -(-len(names) // 20))
             axis.set_ticks(shown, [str(names[int(i)]) for i in shown])
@@ -51,8 +52,11 @@ def attention_matrix(
     return ax
 
 
-def _outline(x: float, y: float, width: float = 1.0, height: float = 1.0) -> Rectangle:
-    return Rectangle((x, y), width, height, fill=False, edgecolor=VERMILLION, linewidth=0.9)
+def _outline(ax: Axes, x: float, y: float, width: float = 1.0, height: float = 1.0) -> None:
+    """A line that shows on light and dark cells, in print too."""
+    edge = [Stroke(linewidth=2, foreground="white"), Normal()]
+    look: dict[str, Any] = {"fill": False, "edgecolor": VERMILLION, "linewidth": 0.9, "path_effects": edge}
+    ax.add_patch(Rectangle((x, y), width, height, **look))
 
 
 def attention_overlay(
@@ -76,11 +80,13 @@ def attention_overlay(
     tall, wide = x.shape[0] / w.shape[0], x.shape[1] / w.shape[1]
     with canvas(ax, 40, 40) as ax:
         extent = (-0.5, x.shape[1] - 0.5, x.shape[0] - 0.5, -0.5)
-        ax.imshow(x, cmap="gray", extent=extent, interpolation="nearest")
+        # never so light that orange is lost on it where a page is printed in grey
+        light = float(np.nanmin(x) + 2 * np.ptp(x)) or 1.0
+        ax.imshow(x, cmap="gray", vmax=light, extent=extent, interpolation="nearest")
         alpha = np.clip(w / float(limit or np.nanmax(w, initial=0) or 1), 0, 1)
         ax.imshow(np.broadcast_to(ORANGE, (*w.shape, 3)), alpha=0.75 * alpha, extent=extent, interpolation="nearest")
         for i, j in np.argwhere(np.asarray(truth, bool)) if truth is not None else ():
-            ax.add_patch(_outline(j * wide - 0.5, i * tall - 0.5, wide, tall))
+            _outline(ax, j * wide - 0.5, i * tall - 0.5, wide, tall)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     return ax

@@ -20,11 +20,12 @@ def bold(
     samples: Real[ndarray, "n p t"] | None = None,
     names: Sequence[str] | None = None,
     step: float | int | None = None,
+    unit: str = "",
 ) -> Axes:
     """Draw the courses of parcels above one another, and thin behind each what a model drew of it.
 
     series (p, t), in one unit; times (t,), in seconds; samples (n, p, t), of the same unit; step, between two
-    parcels, in that unit (as much as the largest needs, by default).
+    parcels, in that `unit` (as much as the largest needs, by default), which is then said at the side.
 
     >>> ax = bold(np.random.default_rng(0).random((3, 20)), 1.5 * np.arange(20))
     >>> [text.get_text() for text in ax.get_yticklabels()], ax.get_xlabel()
@@ -43,6 +44,8 @@ def bold(
             ax.plot(times, x[p] + ground, color=ink(), linewidth=1.2)
         ax.set_yticks([(len(x) - 1 - p) * step for p in range(len(x))], names or [f"parcel {p}" for p in range(len(x))])
         ax.set(xlabel="time (s)", xlim=(float(np.min(times)), float(np.max(times))))
+        if unit:
+            ax.set_ylabel(f"{step:.2g} {unit} from line to line")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     return ax

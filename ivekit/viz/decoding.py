@@ -148,7 +148,7 @@ def ranked(
 ) -> Axes:
     """Draw many decoders, the best on top: a dot for each fold, the mean, and its interval.
 
-    scores, by decoder, (n,) of its folds; ends, the interval of each mean; plain, the linear ones, which are orange.
+    scores, by decoder, (n,) of its folds; ends, the interval of each mean; plain, the linear ones: orange diamonds.
 
     >>> ax = ranked({"lda": np.array([0.5, 0.7]), "net": np.array([0.8, 0.6])}, chance=0.25, plain=["lda"])
     >>> [text.get_text() for text in ax.get_yticklabels()]
@@ -158,13 +158,16 @@ def ranked(
     with canvas(ax, 18 + 6 * len(order)) as ax:
         for y, name in enumerate(order):
             x = np.asarray(scores[name], float)
-            colour = CYCLE[4] if name in plain else CYCLE[0]
+            colour, mark = (CYCLE[4], "D") if name in plain else (CYCLE[0], "o")
             spread = 0.25 * ((np.arange(len(x)) * 0.618 % 1) - 0.5)
             ax.scatter(x, y + spread, s=4, color=colour, alpha=0.35, linewidths=0)
             if ends and name in ends:
                 ax.hlines(y, *ends[name], color=colour, linewidth=2)
-            ax.plot(x.mean(), y, "o", color=colour, markersize=5)
+            ax.plot(x.mean(), y, mark, color=colour, markersize=5, label="linear" if name in plain else "network")
         ax.axvline(chance, color=GREY, linestyle="--", linewidth=0.8)
         ax.set_yticks(range(len(order)), order)
         ax.set(xlabel=label, ylim=(len(order) - 0.5, -0.5))
+        if plain:
+            handles = dict(zip(*ax.get_legend_handles_labels()[::-1]))  # one entry a name, however many rows
+            legend_above(ax, handles=list(handles.values()))
     return ax

@@ -109,6 +109,30 @@ def _colour_bar(image: AxesImage, axes: list[Axes], label: str) -> None:
     bar.update_ticks()
 
 
+def colour_bar(axes: Sequence[Axes] | ndarray, label: str) -> None:
+    """Draw one colour bar beside several maps that are on one scale of colours.
+
+    axes, each with a picture; label, what is drawn, with its unit.
+
+    Raises
+    ------
+    ValueError : when two maps are on different scales: their colours would not mean the same.
+
+    >>> _, axes = plt.subplots(1, 2)
+    >>> _ = [ax.imshow([[0, 1]], vmin=-2, vmax=2) for ax in axes]
+    >>> colour_bar(axes, "magnetic field (fT)")
+    >>> axes[1].images[0].colorbar.ax.get_ylabel()
+    'magnetic field (fT)'
+    """
+    drawn = list(np.ravel(np.asarray(axes, object)))
+    images = [ax.images[0] for ax in drawn]
+    scales = {tuple(float(f"{end:.5g}") for end in image.get_clim()) for image in images}
+    if len(scales) > 1:
+        raise ValueError(f"one colour bar stands for one scale, but these maps have {sorted(scales)}")
+    with plt.rc_context(STYLE):
+        _colour_bar(images[-1], drawn, label)
+
+
 def _contours(ax: Axes, picture: Any, extent: tuple, limit: float, edge: Polygon, signed: bool, lines: int) -> None:
     if np.ptp(picture) == 0:
         return  # a flat map has no lines

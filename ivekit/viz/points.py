@@ -10,6 +10,7 @@ from jaxtyping import Int, Real
 from matplotlib.axes import Axes
 from numpy import ndarray
 
+from .signals import MARKERS
 from .style import BLUE, COLUMN, CYCLE, GREY, canvas, ink
 
 COLOURS = "viridis"  # even steps of lightness: read the same in print and by colour-blind readers
@@ -130,8 +131,8 @@ def calibration(levels: Sequence[float], coverages: Any, names: Sequence[str], a
     """
     with canvas(ax, 55, 60) as ax:
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-        for curve, name, colour in zip(coverages, names, CYCLE):
-            ax.plot(levels, curve, "o-", color=colour, markersize=3, label=name)
+        for curve, name, colour, mark in zip(coverages, names, CYCLE, MARKERS):
+            ax.plot(levels, curve, f"{mark}-", color=colour, markersize=3, label=name)
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="interval should hold", ylabel="it holds")
         ax.set_aspect("equal")
         ax.legend()

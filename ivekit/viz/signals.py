@@ -12,7 +12,7 @@ from jaxtyping import Real
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from .style import BLUE, COLUMN, CYCLE, GREY, STYLE, canvas, ink, legend_above, millimetres
+from .style import BLUE, COLUMN, CYCLE, GREY, LINES, STYLE, canvas, ink, legend_above, millimetres
 
 MARKERS = "oDs^vP"
 
@@ -43,7 +43,8 @@ def traces(
         colours = [ink(), *CYCLE[1:], *CYCLE]
         for ax, (name, lines) in zip(axes, signals.items()):
             for i, (line, label) in enumerate(zip(lines, labels)):
-                ax.plot(times, line, color=colours[i], label=label, linewidth=0.8 if i == 0 else 1.2, alpha=0.9)
+                look: dict[str, Any] = {"linewidth": 1.2 if i else 0.8, "linestyle": LINES[max(i - 1, 0) % len(LINES)]}
+                ax.plot(times, line, color=colours[i], label=label, alpha=0.9, **look)
             ax.set(ylabel=name, xlim=(times[0], times[-1]))
             ax.yaxis.set_major_locator(plt.MaxNLocator(3))
         figure.align_ylabels(axes)

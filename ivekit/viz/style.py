@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 # Okabe and Ito (2008), "Color universal design": told apart by readers of every kind of colour vision
 BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 CYCLE = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY]
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1))]  # beside CYCLE, for a page in grey
 GREY = "#8A8A8A"  # baselines and hints: the same contrast on white as on black
 COLUMN = 85  # mm, one column of a journal
 

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch
 from numpy import ndarray
 
-from .style import BLUE, COLUMN, CYCLE, GREY, ORANGE, PURPLE, VERMILLION, canvas, ink, legend_above, quantity
+from .style import BLUE, COLUMN, CYCLE, GREY, LINES, ORANGE, PURPLE, canvas, ink, legend_above, quantity
 
 BASELINES = {"constant": ("s", GREY), "zero": ("v", PURPLE), "linear": ("D", ORANGE)}
 # for values of either kind of page: no end of it is near white or black
@@ -49,7 +49,7 @@ def bars(
             ax.hlines(rows, low, high, color=ink(), linewidth=1)
         if reference is not None:
             ref = np.asarray(reference, float)
-            line = ax.vlines(ref, rows - 0.4, rows + 0.4, color=VERMILLION, linewidth=1.8, label=labels[1])
+            line = ax.vlines(ref, rows - 0.4, rows + 0.4, color=ink(), linewidth=1.8, label=labels[1])
             legend_above(ax, handles=[ax.containers[0], line])
         ax.axvline(0, color=ink(), linewidth=0.5)
         ax.set_yticks(rows, [str(n) for n in names])
@@ -72,9 +72,10 @@ def losses(table: pd.DataFrame, ax: Axes | None = None, columns: Sequence[str] |
     when = table[clock].to_numpy(float) if clock else np.arange(len(table), dtype=float)
     columns = columns if columns is not None else loss_columns(table)
     with canvas(ax, 55) as ax:
-        for name, colour in zip(columns, [ink(), *CYCLE * len(columns)]):
+        for i, name in enumerate(columns):
             known = table[name].notna().to_numpy()
-            _curve(ax, when[known], table[name].to_numpy(float)[known], str(name), colour)
+            colour = CYCLE[(i - 1) % len(CYCLE)] if i else ink()
+            _curve(ax, when[known], table[name].to_numpy(float)[known], str(name), colour, LINES[i % len(LINES)])
         drawn = table[list(columns)].to_numpy(float)
         size = np.nanmedian(np.abs(drawn), axis=0)
         if len(size) > 1 and size.max() > 50 * size.min():  # a small term would be a line on the axis
@@ -83,7 +84,7 @@ def losses(table: pd.DataFrame, ax: Axes | None = None, columns: Sequence[str] |
         else:
             _robust_limits(ax, drawn)
         ax.set(xlabel=clock or "row", ylabel="loss (nats a row)")
-        ax.legend()
+        legend_above(ax)
     return ax
 
 
@@ -98,7 +99,9 @@ def loss_columns(table: pd.DataFrame) -> list[str]:
     return sorted(found, key=lambda name: name != "loss")
 
 
-def _curve(ax: Axes, when: Float[ndarray, "n"], value: Float[ndarray, "n"], name: str, colour: str) -> None:
+def _curve(
+    ax: Axes, when: Float[ndarray, "n"], value: Float[ndarray, "n"], name: str, colour: str, dashes: Any
+) -> None:
     if name.startswith("validation"):
         ax.plot(when, value, "o--", color=colour, markersize=2.5 if len(value) < 40 else 0, linewidth=0.9, label=name)
         return
@@ -106,7 +109,7 @@ def _curve(ax: Axes, when: Float[ndarray, "n"], value: Float[ndarray, "n"], name
     middle = pd.Series(value).rolling(window, center=True, min_periods=1).median()
     if window > 1:
         ax.plot(when, value, color=colour, linewidth=0.4, alpha=0.35)
-    ax.plot(when, middle, color=colour, label=name)
+    ax.plot(when, middle, color=colour, linestyle=dashes, label=name)
 
 
 def _robust_limits(ax: Axes, values: Float[ndarray, "n terms"]) -> None:
