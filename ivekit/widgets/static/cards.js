@@ -64,7 +64,7 @@ function fieldCard(view, its) {
   const shown = topo ? (topo.pairs ?? topo.picks.map((i) => [i])).flat() : Array.from({ length: c }, (_, i) => i);
   const low = its.tables.diverging, head = matrix && headMap(topo, matrix, its.buffers[`inside:${view.name}`]);
   const bar = colourBar(quantity(view.unit), unsigned), barChange = colourBar(quantity(view.unit).replace(/^/, "change of "));
-  const map = figure(view, "map", "map", "square", bar.node), change = figure(view, "map-change", "change from the start", "square", barChange.node);
+  const map = figure(view, "map", "map", "square", bar.node), change = figure(view, "map-change", "change from start", "square", barChange.node);
   const waves = figure(view, "waves", "waveforms", "wide"), axis = {}, difference = new Float32Array(topo?.pos.length ?? 0);
   const box = () => waves.canvas.clientWidth && { x0: 50, x1: waves.canvas.clientWidth - 8, y0: 6, y1: waves.canvas.clientHeight - 36 };
   const cursor = cursorOf(view, its, box, waves.canvas);
@@ -94,8 +94,8 @@ function fieldCard(view, its) {
     if (!on) return;
     const { ctx } = on, area = box(), limit = scaleFor(view.limit, shownLargest(now, shown, t)), { pal } = its, i = state.i;
     ctx.clearRect(0, 0, on.width, on.height);
-    const x = { low: times[0] * (view.axis === "sample" ? 1 : 1000), high: times[t - 1] * (view.axis === "sample" ? 1 : 1000), label: view.axis ?? "time (ms)" };
-    axes(axis, on, area, view.axis === "sample" ? x : { ...x, label: "time (ms)" }, { low: -limit, high: limit, label: quantity(view.unit) }, pal);
+    const x = { low: times[0] * 1000, high: times[t - 1] * 1000, label: "time (ms)" };
+    axes(axis, on, area, x, { low: -limit, high: limit, label: quantity(view.unit) }, pal, topo && view.colours && ((pen) => colourKey(pen, topo, view.colours, area.x0 + 28, area.y0 + 26, 22)));
     state.strongest = shown.reduce((best, j) => (Math.abs(now[j * t + i]) > Math.abs(now[best * t + i]) ? j : best), shown[0]);
     const j = state.strongest;
     ctx.lineWidth = 0.8;
@@ -153,7 +153,7 @@ function filmCard(view, its) {
   const size = h * w, image = new ImageData(w, h), values = new Float32Array(size), unit = view.unit || "intensity";
   const bar = colourBar(unit), barChange = colourBar(`change of ${unit}${colours > 1 ? ", mean over colours" : ""}`);
   const frame = figure(view, "frame", "frame", "frame", ...(colours > 1 ? [] : [bar.node]));
-  const change = figure(view, "frame-change", "change from the start", "frame", barChange.node);
+  const change = figure(view, "frame-change", "change from start", "frame", barChange.node);
   for (const { canvas } of [frame, change]) [canvas.width, canvas.height, canvas.style.aspectRatio] = [w, h, `${w} / ${h}`];
   const state = { i: Math.floor(n / 2), change: 0, mean: 0, timer: 0 };
   const input = dial(`frame of ${words(view.name)}`, { min: 0, max: n - 1, step: 1, value: state.i, "data-action": "frame", class: "ivk-time" }, (i) => go(i));
@@ -172,9 +172,10 @@ function filmCard(view, its) {
     play.textContent = state.timer ? "❚❚" : "▶";
     play.setAttribute("aria-label", `${state.timer ? "stop" : "play"} ${words(view.name)}`);
   }
-  const at = () => (view.kind === "film" ? `frame ${state.i + 1} of ${n}${view.fps ? `, ${Math.round((1000 * state.i) / view.fps)} ms` : ""}` : "picture");
+  const at = () => (view.kind === "film" ? `frame ${state.i + 1} of ${n}${view.fps ? `, ${when()}` : ""}` : "picture");
+  const when = () => `${Math.round((1000 * state.i) / view.fps)} ms`;
   return { ...made, view, paint(now, base) {
-    its.write(where, at());
+    its.write(where, `${state.i + 1} / ${n}${view.fps ? `, ${when()}` : ""}`);
     its.write(frame.caption, view.kind === "film" ? `frame ${state.i + 1}` : "picture");
     if (input.getAttribute("aria-valuetext") !== at()) input.setAttribute("aria-valuetext", at());
     const from = state.i * size;
@@ -199,7 +200,7 @@ function filmCard(view, its) {
 function numbersCard(view, its) {
   const n = view.columns.length, height = 38 * n + 18;
   const wide = (x, i) => (Array.isArray(x) ? x[i] : (view.high[i] - view.low[i]) / 2);
-  const bars = figure(view, "bars", "value, with ± 1 sd of the likelihood", "rows"), change = figure(view, "bars-change", "change from the start", "rows");
+  const bars = figure(view, "bars", "mean", "rows"), change = figure(view, "bars-change", "change from start", "rows");
   for (const { canvas } of [bars, change]) canvas.style.height = `${height}px`;
   const made = card(view, make("div", { class: "ivk-pair ivk-uneven" }, bars.node, change.node));
   const units = view.units.map((u, i) => (view.kinds[i] === "probability" && u === "0 or 1" ? "probability" : u));
@@ -208,33 +209,35 @@ function numbersCard(view, its) {
     const { pal } = its, y = 38 * i + 25, low = Math.min(view.low[i], now[i]), high = Math.max(view.high[i], now[i]), x0 = 8, x1 = width - 8;
     const X = (v) => x0 + ((Math.min(high, Math.max(low, v)) - low) / (high - low)) * (x1 - x0);
     const spread = sd && view.kinds[i] !== "probability" ? sd[i] : 0;
+    const said = say(now[i]) + (spread ? ` ± ${say(spread, 2)}` : "");
+    state.said[i] = `${words(view.columns[i])} ${withUnit(said, units[i])}`;
     text(ctx, words(view.columns[i]), 0, y - 15, pal.ink);
-    const said = withUnit(say(now[i]) + (spread ? ` ± ${say(spread, 2)}` : ""), units[i]);
-    state.said[i] = `${words(view.columns[i])} ${said}`;
+    text(ctx, units[i], (x0 + x1) / 2, y + 9, pal.faint, "center", "middle", SMALL);
     text(ctx, said, width, y - 15, pal.ink, "right");
     line(ctx, x0, y, x1, y, pal.line, 5);
     if (spread) line(ctx, X(now[i] - spread), y, X(now[i] + spread), y, pal.bandStrong, 5);
     if (band) line(ctx, X(band[0][i]), y, X(band[1][i]), y, pal.accent, 1.6);
     line(ctx, X(base[i]), y - 5, X(base[i]), y + 5, pal.soft, 1);
     dot(ctx, X(now[i]), y, pal.accent);
-    text(ctx, say(low), x0 - 8, y + 9, pal.faint, "left", "middle", FONT.replace("11px", "9px"));
-    text(ctx, say(high), x1 + 8, y + 9, pal.faint, "right", "middle", FONT.replace("11px", "9px"));
+    text(ctx, say(low, 2), x0 - 8, y + 9, pal.faint, "left", "middle", SMALL);
+    text(ctx, say(high, 2), x1 + 8, y + 9, pal.faint, "right", "middle", SMALL);
   }
   function rowChange(ctx, i, width, now, base) {
-    const { pal } = its, y = 38 * i + 25, by = now[i] - base[i], limit = scaleFor(wide(view.limit_change, i), Math.abs(by)), middle = width / 2;
+    const { pal } = its, y = 38 * i + 25, change_ = now[i] - base[i], limit = scaleFor(wide(view.limit_change, i), Math.abs(change_)), middle = width / 2;
+    const by = Math.abs(change_) < 1e-5 * limit ? 0 : change_; // two decoders differ in their last digits
     line(ctx, 4, y, width - 4, y, pal.line, 1);
     line(ctx, middle, y - 5, middle, y + 5, pal.soft, 1);
     if (by) line(ctx, middle, y, middle + (by / limit) * (middle - 6), y, by < 0 ? pal.down : pal.up, 5);
-    text(ctx, withUnit(signed(by), units[i]), middle, y - 15, pal.ink, "center");
-    const small = FONT.replace("11px", "9px");
-    text(ctx, say(-limit, 2), 0, y + 9, pal.faint, "left", "middle", small);
-    text(ctx, signed(limit), width, y + 9, pal.faint, "right", "middle", small);
+    text(ctx, withUnit(signed(by), units[i] === "probability" ? "" : units[i]), middle, y - 15, pal.ink, "center");
+    text(ctx, say(-limit, 2), 0, y + 9, pal.faint, "left", "middle", SMALL);
+    text(ctx, signed(limit), width, y + 9, pal.faint, "right", "middle", SMALL);
   }
   return { ...made, view, paint(now, base, band, sd) {
     const a = sheet(bars.canvas), b = sheet(change.canvas);
     if (!a || !b) return;
     a.ctx.clearRect(0, 0, a.width, a.height);
     b.ctx.clearRect(0, 0, b.width, b.height);
+    its.write(bars.caption, `mean${sd ? ", ± 1 sd (pale)" : ""}${band ? ", 90 % (line)" : ""}`);
     for (let i = 0; i < n; i++) {
       row(a.ctx, i, a.width, now, base, sd, band);
       rowChange(b.ctx, i, b.width, now, base);
@@ -299,7 +302,7 @@ function tracesCard(view, its) {
 
 /** A probability a class; a class that is chosen can be asked about. */
 function classesCard(view, its) {
-  const n = view.classes.length, height = 26 * n + 22, bars = figure(view, "bars", "probability", "rows"), change = figure(view, "bars-change", "change from the start", "rows");
+  const n = view.classes.length, height = 26 * n + 22, bars = figure(view, "bars", "probability", "rows"), change = figure(view, "bars-change", "change from start", "rows");
   for (const { canvas } of [bars, change]) canvas.style.height = `${height}px`;
   const choose = make("select", { "aria-label": `attribution to a class of ${words(view.name)}`, "data-action": "attribution", onchange: () => its.attribute(view, Number(choose.value)) }, make("option", { value: -1 }, "no attribution"), ...view.classes.map((name, i) => make("option", { value: i }, words(name))));
   draggable(bars.canvas, () => ({ x0: 0, x1: 1, y0: 0, y1: 26 * n }), (_, y) => its.asks && ((choose.value = Math.min(n - 1, Math.floor(y * n))), its.attribute(view, Number(choose.value))));

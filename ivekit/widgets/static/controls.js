@@ -21,6 +21,7 @@ function verdictMark(verdict) {
   return make("span", { class: `ivk-mark ${verdict.passed ? "ivk-good" : "ivk-bad"}`, role: "img", "aria-label": said, title: said }, verdict.passed ? "✓" : "✗");
 }
 
+const shortR = (r) => r.toFixed(2).replace("-", "−").replace("0.", ".");
 const matchWords = (m) => (m?.name ? `${words(m.name)}, r ${say(m.r, 2)} [${say(m.low, 2)}, ${say(m.high, 2)}]` : "");
 const klWords = (kl) => (Number.isFinite(kl) ? `${say(kl, 2)} nats` : "");
 
@@ -32,11 +33,11 @@ function latentRow(latent, i, its) {
   const input = make("input", { type: "range", min: min.toFixed(4), max: max.toFixed(4), step, "data-latent": latent.id, "data-lm-suppress-shortcuts": "true",
     "aria-label": `${latent.name}${latent.match?.passed ? `, goes with ${words(latent.match.name)}` : ""}`, "aria-keyshortcuts": "L",
     oninput: () => its.move(i, Number(input.value) * sd), onfocus: () => its.select(i), onkeydown: (e) => e.key.toLowerCase() === "l" && !e.ctrlKey && !e.metaKey && its.lock(i) });
-  const output = make("output", { class: "ivk-value" }), tick = make("i", { class: "ivk-tick" }), shift = make("i", { class: "ivk-shift" });
+  const counted = document.createTextNode(""), plain = make("small"), output = make("output", { class: "ivk-value" }, counted, plain), tick = make("i", { class: "ivk-tick" }), shift = make("i", { class: "ivk-shift" });
   const lock = make("button", { type: "button", class: "ivk-lock", tabindex: -1, "data-action": "lock", "data-latent": latent.id, "aria-pressed": "false", "aria-label": `lock ${latent.name}`, title: "lock: sample, play and pad leave it where it is (L)", onclick: () => its.lock(i) });
   lock.innerHTML = LOCK;
   const name = make("button", { type: "button", class: "ivk-name", tabindex: -1, title: latent.said, onclick: () => { its.select(i); input.focus(); } }, latent.name);
-  const match = latent.match?.name ? make("span", { class: `ivk-match${latent.match.passed ? "" : " ivk-chance"}`, title: `${matchWords(latent.match)}${latent.match.passed ? "" : ": not above chance"}` }, latent.match.passed ? `${words(latent.match.name)} ${say(latent.match.r, 2)}` : "no match above chance") : null;
+  const match = latent.match?.name ? make("span", { class: `ivk-match${latent.match.passed ? "" : " ivk-chance"}`, title: `${matchWords(latent.match)}${latent.match.passed ? "" : ": not above chance"}` }, latent.match.passed ? `${words(latent.match.name)} ${shortR(latent.match.r)}` : "no match above chance", latent.match.passed ? make("span", {}, ` [${shortR(latent.match.low)} ${shortR(latent.match.high)}]`) : null) : null;
   const track = make("div", { class: "ivk-track" });
   track.innerHTML = area(latent.hist ?? []);
   // the histogram spans low to high; the track a step more at most
@@ -46,13 +47,14 @@ function latentRow(latent, i, its) {
   const node = make("div", { class: "ivk-latent" }, thumb ?? make("span", { class: "ivk-thumb" }),
     make("div", { class: "ivk-lines" }, make("div", { class: "ivk-top" }, name, match, verdictMark(latent.verdict), make("span", { class: "ivk-kl", title: "information about the data (divergence from the prior)" }, klWords(latent.kl)), lock),
       make("div", { class: "ivk-slide" }, make("div", { class: "ivk-rail" }, track, input), output)));
+  let at;
   const set = (z, from) => {
-    const inSd = z / sd, said = `${signed(inSd, Math.abs(inSd) < 10 ? 2 : 3)} sd`;
+    const inSd = z / sd, round = inSd.toFixed(step < 1 ? 1 : 0), said = `${Number(round) > 0 ? "+" : ""}${(Number(round) ? round : "0").replace("-", "−")} sd`;
     if (document.activeElement !== input || Math.abs(Number(input.value) - inSd) > step / 2) input.value = inSd;
-    if (output.textContent !== said) {
-      output.textContent = said;
-      output.title = `z = ${say(z)}`;
-      input.setAttribute("aria-valuetext", `${signed(inSd, 3)} sd, z ${say(z)}`);
+    if (at !== z) {
+      at = z;
+      [counted.data, plain.textContent] = [said, `z ${z.toFixed(2).replace("-", "−")}`];
+      input.setAttribute("aria-valuetext", `${said}, z ${say(z)}`);
     }
     const [a, b] = [part(Math.min(z, from)), part(Math.max(z, from))];
     Object.assign(shift.style, { left: a, width: `calc(${b} - ${a})` });
@@ -83,29 +85,29 @@ function detailCard(scene, its) {
   const pattern = make("figure", {}, canvas, when);
   const node = make("section", { class: "ivk-detail", "aria-label": "the latent that was moved last" }, pattern, make("div", {}, title, said, verdict, facts, match));
   const heads = {};
-  const headOf = (view) => (heads[view] ??= headMap(scene.views.find((v) => v.name === view).topo, its.buffers[`topo:${view}`], its.buffers[`inside:${view}`]));
-  function drawPattern(target, latent, table) {
-    const values = its.buffers[latent.pattern.buffer], head = headOf(latent.pattern.view);
+  const headOf = (view, which) => (heads[view + which] ??= headMap(scene.views.find((v) => v.name === view).topo, its.buffers[`topo:${view}`], its.buffers[`inside:${view}`]));
+  function drawPattern(target, latent, table, thumb = false) {
+    const values = its.buffers[latent.pattern.buffer], head = headOf(latent.pattern.view, thumb);
     head.at.set(values.subarray(0, head.at.length));
-    drawMap(target, head, head.at, largestOf(head.at) || 1, table, its.pal.ink);
+    drawMap(target, head, head.at, largestOf(head.at) || 1, table, its.pal.ink, thumb);
   }
   function drawMatch(m) {
     const on = sheet(match);
     if (!on) return;
-    const { ctx, width } = on, { pal } = its, X = (r) => 14 + ((r + 1) / 2) * (width - 28);
+    const { ctx, width } = on, { pal } = its, X = (r) => 10 + ((r + 1) / 2) * (width - 140);
     ctx.clearRect(0, 0, width, on.height);
     line(ctx, X(-1), 9, X(1), 9, pal.line, 1);
     line(ctx, X(-m.floor), 9, X(m.floor), 9, pal.mid, 6);
     line(ctx, X(m.low), 9, X(m.high), 9, pal.accent, 3);
     dot(ctx, X(m.r), 9, m.passed ? pal.accent : pal.soft);
-    for (const r of [-1, 0, 1]) text(ctx, say(r), X(r), 23, pal.faint, "center");
-    text(ctx, "r (grey: chance)", X(0.5), 23, pal.faint, "center");
+    for (const r of ["−1", "0", "1"]) text(ctx, r, X(Number(r.replace("−", "-"))), 23, pal.faint, "center");
+    text(ctx, `r ${shortR(m.r)} (grey: chance)`, X(1) + 14, 9, pal.soft);
   }
   return { node, drawPattern, show(latent) {
     const block = scene.blocks.find((b) => b.name === latent.block);
     title.textContent = latent.name;
     said.textContent = latent.said ?? "";
-    verdict.replaceChildren(...[verdictMark(latent.verdict), latent.verdict?.text].filter(Boolean));
+    verdict.replaceChildren(...[verdictMark(latent.verdict), latent.verdict?.text].filter(Boolean).flatMap((part) => [part, " "]));
     verdict.hidden = !latent.verdict;
     facts.textContent = [Number.isFinite(latent.kl) ? `information ${klWords(latent.kl)}` : "", `posterior sd ${say(latent.sd, 2)}`, `may touch ${block.touches.map(words).join(", ")}`].filter(Boolean).join(" · ");
     match.hidden = !latent.match?.name;
@@ -211,10 +213,10 @@ function frame(scene, its, on, k) {
   const matrices = make("section", { class: "ivk-card ivk-matrices", hidden: true, "aria-label": "attention" });
   const givens = given.parts.length ? [make("div", { role: "group", class: "ivk-block", "aria-label": "what the decoder is given" }, make("h3", {}, "given"), ...given.parts)] : [];
   const left = make("div", { class: "ivk-left" }, make("div", { class: "ivk-scroll" }, ...givens, ...groups)), right = make("div", { class: "ivk-right" }, make("div", { class: "ivk-about-latent" }, k ? detail.node : null, pad_?.node ?? null), matrices);
-  const facts = make("details", { class: "ivk-facts" }, make("summary", {}, "Where this comes from"), make("dl", {}, ...scene.about.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])));
+  const facts = its.asks && make("details", { class: "ivk-facts" }, make("summary", {}, "Where this comes from"), make("dl", {}, ...scene.about.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])));
   const title = scene.title ? make("h2", {}, scene.title) : null, warned = scene.warnings.map((w) => make("p", { class: "ivk-warning" }, w));
   const body = make("div", { class: `ivk-main${k || givens.length ? "" : " ivk-alone"}` }, ...(k || givens.length ? [left] : []), right);
-  return { nodes: [...(title ? [title] : []), bar, ...warned, warning, body, facts], right, rows, detail, pad: pad_, padButton, start, row, play, attention, matrices, given, status, alert, far, warning,
+  return { nodes: [...(title ? [title] : []), bar, ...warned, warning, body, ...(facts ? [facts] : [])], right, rows, detail, pad: pad_, padButton, start, row, play, attention, matrices, given, status, alert, far, warning,
     playing: (yes) => { play.firstChild.textContent = yes ? "■ Stop" : "▶ Play"; play.setAttribute("aria-pressed", String(yes)); } };
 }
 

@@ -2,6 +2,7 @@
 
 const OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
+const SMALL = FONT.replace("11px", "10px");
 const QUANTITY = { fT: "magnetic field", "fT/cm": "field gradient", uV: "potential", "µV": "potential", s: "time" };
 
 /** An element: attributes by name, `on...` are listeners, children are nodes or text. */
@@ -35,20 +36,20 @@ const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);
 const quantity = (unit, otherwise = "signal") => (unit ? `${QUANTITY[unit] ?? otherwise} (${unit})` : otherwise);
 const words = (name) => String(name).replaceAll("_", " ");
 
-/** The scale that holds a value: the given one, doubled until it does. */
+/** The scale that holds a value: the given one, in steps of the square root of 2 until it does. */
 function scaleFor(limit, largest) {
   const first = limit > 0 ? limit : largest || 1;
-  return largest > first * 1.02 ? first * 2 ** Math.ceil(Math.log2(largest / first)) : first;
+  return largest > first * 1.02 ? first * 2 ** (Math.ceil(2 * Math.log2(largest / first)) / 2) : first;
 }
 
-/** Round places for the ticks of an axis. */
+/** Round places for the ticks of an axis, and how they are written. */
 function ticks(low, high, about = 4) {
   const raw = (high - low) / about;
-  if (!(raw > 0)) return [low];
+  if (!(raw > 0)) return [[low, say(low)]];
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((m) => m >= raw * 0.999);
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-6); i * step <= high + step * 1e-6; i++) found.push(i * step);
+  const step = [1, 2, 5, 10].map((m) => m * power).find((m) => m >= raw * 0.7);
+  const found = [], places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  for (let i = Math.ceil(low / step - 1e-6); i * step <= high + step * 1e-6; i++) found.push([i * step, (i * step).toFixed(places).replace("-", "−")]);
   return found;
 }
 
@@ -162,8 +163,8 @@ function headPaths(head, width, height) {
   return head.paths;
 }
 
-/** A map of values at sensors, from -limit to limit (from 0 where they have no sign), with contours. */
-function drawMap(canvas, head, at, limit, table, ink, unsigned = false) {
+/** A map of values at sensors, from -limit to limit, with contours; a thumbnail is the map alone. */
+function drawMap(canvas, head, at, limit, table, ink, thumb = false) {
   const on = sheet(canvas);
   if (!on) return;
   interpolate(head, at);
@@ -173,16 +174,25 @@ function drawMap(canvas, head, at, limit, table, ink, unsigned = false) {
   head.pen.putImageData(head.image, 0, 0);
   ctx.clearRect(0, 0, width, height);
   ctx.save();
+  ctx.save();
   if (edge) ctx.clip(edge);
   ctx.imageSmoothingQuality = "high";
   ctx.drawImage(head.picture, ...box);
-  contours(ctx, head, limit / 4, box);
+  if (!thumb) contours(ctx, head, limit / 4, box);
   ctx.restore();
-  ctx.fillStyle = "rgba(0, 0, 0, 0.45)";
-  ctx.fill(dots);
+  ctx.strokeStyle = "rgba(128, 128, 128, 0.5)";
+  ctx.lineWidth = 0.8;
+  if (edge) ctx.stroke(edge);
+  if (thumb) return ctx.restore();
   ctx.strokeStyle = ink;
   ctx.lineWidth = 1.2;
   ctx.stroke(outline);
+  if (edge) ctx.clip(edge); // on the map, which is light on every page, lines are dark
+  ctx.strokeStyle = "#1b2026";
+  if (edge) ctx.stroke(outline);
+  ctx.fillStyle = "rgba(0, 0, 0, 0.45)";
+  ctx.fill(dots);
+  ctx.restore();
 }
 
 function maskOutside(head) {
@@ -220,7 +230,7 @@ function contours(ctx, head, step, [left, top, width, height]) {
 }
 
 /** Axes with labels, drawn once for a size, scale and theme, and copied after that. */
-function axes(store, on, box, x, y, pal) {
+function axes(store, on, box, x, y, pal, more = null) {
   const key = JSON.stringify([on.width, on.height, on.fine, box, x, y, pal.ink, pal.line]);
   if (store.key !== key) {
     store.key = key;
@@ -229,19 +239,29 @@ function axes(store, on, box, x, y, pal) {
     const ctx = store.canvas.getContext("2d");
     ctx.scale(on.fine, on.fine);
     drawAxes(ctx, box, x, y, pal);
+    more?.(ctx);
   }
   on.ctx.drawImage(store.canvas, 0, 0, on.width, on.height);
 }
 
+/** Sensors in the colours of their lines, as a small head in a corner. */
+function colourKey(ctx, topo, colours, x, y, radius) {
+  const far = largestOf(topo.pos.flat()) || 1, of = (i) => (topo.pairs ? topo.pairs[i][0] : topo.picks ? topo.picks[i] : i);
+  topo.pos.forEach(([a, b], i) => {
+    ctx.fillStyle = colours[of(i)];
+    ctx.fillRect(x + (a / far) * radius - 1, y - (b / far) * radius - 1, 2, 2);
+  });
+}
+
 function drawAxes(ctx, { x0, x1, y0, y1 }, x, y, pal) {
   const X = (v) => x0 + ((v - x.low) / (x.high - x.low)) * (x1 - x0), Y = (v) => y1 - ((v - y.low) / (y.high - y.low)) * (y1 - y0);
-  for (const v of ticks(y.low, y.high, Math.max(2, (y1 - y0) / 40))) {
+  for (const [v, said] of ticks(y.low, y.high, Math.max(2, (y1 - y0) / 40))) {
     line(ctx, x0, Y(v), x1, Y(v), v === 0 ? pal.mid : pal.line, v === 0 ? 1 : 0.6);
-    text(ctx, say(v), x0 - 5, Y(v), pal.soft, "right");
+    text(ctx, said, x0 - 5, Y(v), pal.soft, "right");
   }
   if (x.low < 0 && x.high > 0) line(ctx, X(0), y0, X(0), y1, pal.mid, 0.8, [3, 3]);
   if (!x.bare) {
-    for (const v of ticks(x.low, x.high, Math.max(2, (x1 - x0) / 70))) text(ctx, say(v), X(v), y1 + 5, pal.soft, "center", "top");
+    for (const [v, said] of ticks(x.low, x.high, Math.max(2, (x1 - x0) / 70))) text(ctx, said, X(v), y1 + 5, pal.soft, "center", "top");
     if (x.label) text(ctx, x.label, (x0 + x1) / 2, y1 + 19, pal.soft, "center", "top");
   }
   if (!y.label) return;

@@ -41,7 +41,7 @@ function explorer(root, host, scene, buffers) {
     const of = (name) => style.getPropertyValue(`--ivk-${name}`).trim();
     for (const name of ["ink", "soft", "faint", "line", "mid", "accent", "band", "bandStrong", "up", "down"]) its.pal[name] = of(name);
     its.pal.rgb = [1, 3, 5].map((i) => parseInt(its.pal.accent.slice(i, i + 2), 16));
-    ui.rows.forEach(({ thumb }, i) => thumb && ui.detail.drawPattern(thumb, scene.latents[i], diverging));
+    ui.rows.forEach(({ thumb }, i) => thumb && ui.detail.drawPattern(thumb, scene.latents[i], diverging, true));
     if (state.chosen >= 0) ui.detail.show(scene.latents[state.chosen]);
     repaint();
   }
@@ -293,8 +293,8 @@ function explorer(root, host, scene, buffers) {
     state.heat = null;
     if (index >= 0) {
       try {
-        const { buffers: each } = await host.ask({ ask: "attribution", row: state.row, view: view.name, index, given: plainGiven(state.given, state.edited) });
-        state.heat = Object.fromEntries(scene.given.map((g, i) => [g.name, floats(each[i])]));
+        const { buffers: each, views: named } = await host.ask({ ask: "attribution", row: state.row, view: view.name, index, given: plainGiven(state.given, state.edited) });
+        state.heat = Object.fromEntries(named.map((name, i) => [name, floats(each[i])]));
       } catch (error) {
         state.why = error.message;
         status(true);
@@ -339,7 +339,10 @@ function explorer(root, host, scene, buffers) {
       const ids = host.get("locked") ?? [];
       scene.latents.forEach(({ id }, i) => ids.includes(id) !== state.locked.has(i) && lock(i, ids.includes(id)));
     });
-    host.on?.("net", (message) => (message.error || message.why ? ((state.note = message.why ?? message.error), status()) : takeNet()));
+    host.on?.("net", () => {
+      clearTimeout(state.again);
+      takeNet();
+    });
   }
 
   function putCode(z) {
@@ -352,7 +355,10 @@ function explorer(root, host, scene, buffers) {
   async function takeNet() {
     try {
       const decoder = await browserDecoder(host, scene);
-      if (decoder) use(decoder);
+      if (decoder) return use(decoder);
+      state.note = host.why ? `the browser cannot: ${host.why}` : "";
+      status();
+      if (host.kind === "kernel" && !host.why) state.again = setTimeout(takeNet, 5000); // where nobody can announce it
     } catch (error) {
       state.note = `the browser cannot: ${error.message}`;
       status();
@@ -393,6 +399,7 @@ function explorer(root, host, scene, buffers) {
   return () => {
     cancelAnimationFrame(state.played);
     clearTimeout(state.rest);
+    clearTimeout(state.again);
     cards.forEach((c) => c.stop?.());
     watchSize.disconnect();
     skin.disconnect();

@@ -46,7 +46,12 @@ function kernelHost(model) {
       return { scene, buffers: Object.fromEntries(names.map(({ name, dtype }, i) => [name, dtype === "u1" ? buffers[i] : floats(buffers[i])])) };
     },
     runtime: async () => (await ask({ ask: "runtime" })).buffers,
-    net: async () => (await ask({ ask: "net" })).buffers[0] ?? null,
+    why: "",
+    async net() {
+      const { buffers, why } = await ask({ ask: "net" });
+      this.why = why ?? "";
+      return buffers[0] ?? null;
+    },
     on: (event, f) => (listeners[event] ??= []).push(f),
     get: (name) => model.get(name),
     set: (name, value) => model.set(name, value),
@@ -173,7 +178,7 @@ function kernelDecoder(host, scene) {
     const outputs = Object.fromEntries(scene.net.outputs.map((name, i) => [name, floats(answer.buffers[i])]));
     return { outputs, ms: answer.ms ?? performance.now() - began };
   }, async band({ z, start, moved, given, edited, row }) {
-    const answer = await host.ask({ ask: "band", z: Array.from(z), row: start, moved, given_row: row, given: plainGiven(given, edited) });
+    const answer = await host.ask({ ask: "band", z: Array.from(z), row: start, moved, given: plainGiven(given, row === Math.max(0, start) ? edited : Object.keys(given)) });
     return Object.fromEntries(scene.views.map((view, i) => [view.name, [floats(answer.buffers[2 * i]), floats(answer.buffers[2 * i + 1])]]));
   } };
 }
