@@ -77,7 +77,7 @@ class Queries(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(dim, heads) for _ in conditioners)
 
     def forward(self, z: Float[Tensor, "b k"], context: Tokens | None = None) -> Float[Tensor, "b n d"]:
-        x = repeat(self.questions, "n d -> b n d", b=len(z))
+        x = repeat(self.questions, "n d -> b n d", b=z.shape[0])
         x = x if self.from_z is None else x + self.from_z(z)[:, None]
         for condition, block in zip(self.conditioners, self.blocks):
             x = block(x if context is None else condition(x, context))

@@ -174,7 +174,7 @@ class EEGNet(nn.Module):
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)
         h = self.temporal(_pad(rearrange(x, "b c t -> (b c) 1 t"), self.width))
-        h = self.spatial(rearrange(h, "(b c) f t -> b f c t", b=len(x)))[:, :, 0]
+        h = self.spatial(rearrange(h, "(b c) f t -> b f c t", b=x.shape[0]))[:, :, 0]
         h = self.dropout(_average(F.elu(self.norms[0](h)), self.pool[0]))
         h = self.mix(self.own(_pad(h, 15)))
         h = self.dropout(_average(F.elu(self.norms[1](h)), self.pool[1]))
@@ -210,7 +210,7 @@ class ShallowNet(nn.Module):
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)
         h = self.temporal(_pad(rearrange(x, "b c t -> (b c) 1 t"), self.width))
-        h = self.norm(self.spatial(rearrange(h, "(b c) f t -> b f c t", b=len(x)))[:, :, 0])
+        h = self.norm(self.spatial(rearrange(h, "(b c) f t -> b f c t", b=x.shape[0]))[:, :, 0])
         power = _average(h.square(), self.pool, self.stride)
         return rearrange(self.dropout(power.clamp(min=1e-6).log()), "b d n -> b n d")
 

@@ -93,7 +93,7 @@ class TokenDenoiser(nn.Module):
         h = self.embed(_cut(y, self.axes, self.patch)) + self.position
         h = h + self.told(_known(time, z, self.latent))[:, None]
         h = _transform(h, self.conditioners, self.blocks, context)
-        gate = self.skip(time).reshape(len(y), -1, *[1] * (y.ndim - 2))
+        gate = self.skip(time).reshape(y.shape[0], -1, *[1] * (y.ndim - 2))
         return _join(self.out(h), self.shape, self.axes, self.patch) + gate * y
 
 
@@ -139,7 +139,7 @@ class ImageDenoiser(nn.Module):
         expect(y, self.shape, self)
         time, ones = waves(t), [1] * (len(self.shape) - 1)
         told = self.told(_known(time, z, self.latent))
-        shifts = [shift(told).reshape(len(y), -1, *ones) for shift in self.shift]
+        shifts = [shift(told).reshape(y.shape[0], -1, *ones) for shift in self.shift]
         h, beside = F.gelu(self.enter(y) + shifts[0]), []
         for down, shift in zip(self.down, shifts[1:]):
             beside.append(h)
@@ -150,7 +150,7 @@ class ImageDenoiser(nn.Module):
         h = rearrange(tokens, "b n d -> b d n").reshape(*h.shape[:2], *sizes)
         for up, fine in zip(reversed(self.up), reversed(beside)):
             h = F.gelu(up(torch.cat([fine, F.interpolate(h, size=fine.shape[2:], mode="nearest")], 1)))
-        return self.leave(h) + self.skip(time).reshape(len(y), -1, *ones) * y
+        return self.leave(h) + self.skip(time).reshape(y.shape[0], -1, *ones) * y
 
 
 def _cut(y: Tensor, axes: dict[str, int], patch: int) -> Float[Tensor, "b n p"]:

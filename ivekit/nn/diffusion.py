@@ -191,7 +191,7 @@ class Denoised(Distribution):
             e = _fixed_noise((-(-n // 2), *self.event_shape), self.z)
             e = torch.cat([e, -e])[:n]  # in pairs of opposites, whose average strays less
             return self._walk(repeat(e, "n ... -> (n b) ...", b=len(self.z)), n, 0.0).unflatten(0, (n, -1)).mean(0)
-        y, t = self.z.new_zeros(len(self.z), *self.event_shape), self.z.new_ones(len(self.z))
+        y, t = self.z.new_zeros(self.z.shape[0], *self.event_shape), self.z.new_ones(self.z.shape[0])
         a, s = self.decoder.shares(t)
         return self.decoder.target.clean(y, self._said(y, t), a, s)
 

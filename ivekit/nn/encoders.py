@@ -114,8 +114,8 @@ class SensorAttention(nn.Module):
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, self.shape, self)
         sensors = self.course(x @ self.basis.mT) + self.sensor
-        context = Tokens.of(sensors, torch.ones(len(x), dtype=torch.bool, device=x.device))
-        h = self.attend(repeat(self.queries, "n d -> b n d", b=len(x)), context)
+        context = Tokens.of(sensors, torch.ones(x.shape[0], dtype=torch.bool, device=x.device))
+        h = self.attend(repeat(self.queries, "n d -> b n d", b=x.shape[0]), context)
         return h + self.net(h)
 
 

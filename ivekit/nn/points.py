@@ -202,7 +202,7 @@ class PointDecoder(nn.Module):
         if context is None:
             raise ValueError("a PointDecoder is asked at coordinates: name their view in the model's condition")
         tokens = self.tokens(z)
-        x, there = context.x, Tokens.of(tokens, torch.ones(len(z), dtype=torch.bool, device=z.device))
+        x, there = context.x, Tokens.of(tokens, torch.ones(z.shape[0], dtype=torch.bool, device=z.device))
         maps = rearrange(self.maps(x), "b n (f r) -> b n f r", f=self.n_values)
         total = (maps * self.weigh(z)[:, None, None]).sum(-1)
         for ask, stage, answer in zip(self.ask, self.stages, self.answers):

@@ -86,4 +86,4 @@ class FactorisedViViT(nn.Module):
         expect(x, self.shape, self)
         moments = rearrange(self.embed(x), "b (t n) d -> (b t) n d", t=self.counts[0])
         seen = self.look(self.space(moments + self.place))
-        return self.time(rearrange(seen, "(b t) 1 d -> b t d", b=len(x)) + self.moment)
+        return self.time(rearrange(seen, "(b t) 1 d -> b t d", b=x.shape[0]) + self.moment)
