@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from torch import nn
@@ -124,15 +125,20 @@ class Recipe:
 
     def data(self) -> Views:
         """All rows, with their split."""
+        return self.world()[0]
+
+    def world(self) -> tuple[Views, pd.DataFrame | None, dict[str, Any]]:
+        """All rows, with their split; and where they are simulated, the true factors and the views that each drives."""
         where = self.settings["data"]
         folder = isinstance(where, str) and (Path(where) / "about.json").is_file()
         if where is not None and not folder and not self._takes("data", "data"):
             raise ValueError(
                 f"data={where} is not a folder of saved rows (Views.save), and recipe {self.name} knows no other"
             )
-        made = Views.open(str(where)) if folder else self._call("data")
+        made: Any = Views.open(str(where)) if folder else self._call("data")
         views = made if isinstance(made, Views) else made.views
-        return fill_split(views, self.settings["seed"], self.settings["split_by"])
+        known = getattr(made, "factors", None), dict(getattr(made, "owners", None) or {})
+        return fill_split(views, self.settings["seed"], self.settings["split_by"]), *known
 
     def model(self, data: Views) -> nn.Module:
         """The model with its first weights, which the seed draws; `data` are the training rows."""

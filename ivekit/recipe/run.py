@@ -45,7 +45,8 @@ def run(recipe: Recipe, folder: str | Path, resume: bool = False, logs: Sequence
     """
     folder = Path(folder)
     start, first = _start(recipe, folder, resume), is_first()
-    rows = parts(data := recipe.data())
+    data, factors, owners = recipe.world()
+    rows = parts(data)
     model, objective = recipe.model(rows["train"]), recipe.objective(rows["train"])
     if first:
         save_settings(folder, recipe) if start else save(folder, recipe, model, rows["train"], objective)
@@ -60,7 +61,7 @@ def run(recipe: Recipe, folder: str | Path, resume: bool = False, logs: Sequence
     if first:
         load_best(folder, model, objective)
         score(folder, model, rows)
-        report(folder, recipe, model, data)
+        report(folder, recipe, model, data, factors, owners)
     return model
 
 
@@ -164,8 +165,14 @@ def score(folder: str | Path, model: nn.Module, rows: Mapping[str, Views]) -> di
     return scores
 
 
-def report(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) -> Path:
-    """A run as one HTML page, report.html, from its folder, its model and its rows."""
+def report(
+    folder: str | Path, recipe: Recipe, model: nn.Module, data: Views, factors: pd.DataFrame | None = None,
+    owners: Mapping[str, Any] | None = None, links: Sequence[tuple[str, str]] = (),
+) -> Path:  # fmt: skip
+    """A run as one HTML page, report.html, from its folder, its model and its rows.
+
+    factors, owners : what is known of the rows, as `Recipe.world` gives it. links : pages beside it, (words, href).
+    """
     folder, shown = Path(folder), parts(data)["test"][:SHOWN]
     with still(model) as device:
         outputs = model(shown.to(device))
@@ -177,18 +184,34 @@ def report(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) ->
         question=recipe.about,
         settings=recipe.settings,
         data=data,
-        scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),
-        losses=pd.read_csv(folder / "losses.csv"),
+        scores=json.loads(_kept(folder / "scores.json", "{}")),
+        losses=_table(folder / "losses.csv"),
         outputs=outputs,
         views=shown,
         latents=latents(model, shown) if hasattr(model, "encode") else {},
         kl={block: of["kl"].to_numpy() for block, of in used.groupby("block", sort=False)},
+        watch=_table(folder / "latents.csv"),
         notes=_notes(folder),
         command=f"python -m ivekit train {recipe.name} {changed}".strip(),
+        model=model,
+        factors=factors,
+        owners=owners,
+        links=links,
     )
 
 
-def interactive(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views) -> Path:
+def _kept(path: Path, otherwise: str) -> str:
+    """A file of a run's folder; a run that was passed on may have been stripped of it."""
+    return path.read_text(encoding="utf-8") if path.exists() else otherwise
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def interactive(
+    folder: str | Path, recipe: Recipe, model: nn.Module, data: Views, factors: pd.DataFrame | None = None
+) -> Path:
     """A run's latents as one page whose sliders decode without Python, latents.html, with the run's provenance."""
     from ..widgets import explore  # it needs widgets and a translator, and no other command does
 
@@ -201,8 +224,14 @@ def interactive(folder: str | Path, recipe: Recipe, model: nn.Module, data: View
         "settings": ", ".join(f"{name}={value}" for name, value in recipe.settings.items()),
         "again": f"python -m ivekit train {recipe.name} {changed}".strip(),
     }
+    known = None if factors is None else factors[(data.metadata["split"] == "test").to_numpy()]  # type: ignore[index]
     explorer = explore(
-        model, of["test"], verdicts=verdicts(model, of["test"][:SHOWN]), title=f"{recipe.name}: latents", about=about
+        model,
+        of["test"],
+        known,
+        verdicts=verdicts(model, of["test"][:SHOWN]),
+        title=f"{recipe.name}: latents",
+        about=about,
     )
     return explorer.export(folder / "latents.html")
 
@@ -225,6 +254,8 @@ def verdicts(model: nn.Module, rows: Views) -> dict[tuple[str, int], explain.Che
 
 def _notes(folder: Path) -> list[str]:
     """Which epoch was kept, and whether the latents had settled."""
+    if not (folder / "losses.csv").exists():
+        return ["The run's losses.csv is not in its folder: which epoch was kept cannot be said."]
     losses = pd.read_csv(folder / "losses.csv")
     ends = losses[losses["validation"].notna()]
     best = ends.iloc[_best(ends["validation"].tolist())]

@@ -31,7 +31,7 @@ POLICY = (
 PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { margin: 0 auto; max-width: 84rem; padding: 1rem; font: 14px/1.45 system-ui, sans-serif; }
-h1 { font-size: 1.3rem; margin: 0 0 .6rem; } details { margin-top: 1rem; } noscript img { max-width: 100%; }
+details { margin-top: 1rem; } noscript img { max-width: 100%; }
 table { border-collapse: collapse; } th, td { text-align: left; vertical-align: top; padding: .15rem .8rem .15rem 0; }
 pre { white-space: pre-wrap; font-size: .8rem; }
 """
@@ -75,7 +75,7 @@ def text(scene: Scene, script: str, style: str, net: bytes | None, why: str, pic
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>{html.escape(title)}</title><style>{PAGE_STYLE}{style}</style></head><body>
-<main><h1>{html.escape(title)}</h1><div id="ivekit-explorer">Opening …</div>
+<main><div id="ivekit-explorer">Opening …</div>
 <noscript><p>The sliders need JavaScript; this is where they start.</p>{_picture(picture)}</noscript>
 {_provenance(scene, net is not None)}</main>
 <script type="application/json" id="ivekit-scene">{_json({"scene": said, "buffers": told})}</script>

@@ -74,6 +74,11 @@ def translate(decode: Decode, rows: Views) -> bytes:
             program.save(file)  # type: ignore[union-attr]
         except REFUSED as error:
             raise Untranslatable(f"torch.onnx cannot translate this decoder: {_first_line(error)}") from error
+    # where a size of the batch found its way into the computation, torch.onnx fixes it without a word
+    if fixed := [x.name for x in program.model.graph.inputs if isinstance(x.shape[0], int)]:  # type: ignore[union-attr]
+        raise Untranslatable(
+            f"torch.onnx can translate this for {len(inputs[0])} rows of {fixed[0]} at once, not for one"
+        )
     return file.getvalue()
 
 
