@@ -1,4 +1,7 @@
-"""Traversals decoded beforehand, for a page that cannot run the decoder: one latent at a time, from the mean."""
+"""Traversals decoded beforehand, for a page that cannot run the decoder: one latent at a time, from the mean.
+
+Of a model without latents, what it tells of every row that one can start from.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +36,17 @@ def grid(scene: Scene) -> tuple[dict[str, Any], Buffers]:
     >>> buffers["grid:a"].shape == (len(found["latents"]), 25, 3), len(found["values"])
     (True, 2)
     """
+    if not scene.decode.size:
+        return _by_row(scene)
     chosen, decode = _chosen(scene), scene.decode
     latents, mean = scene.said["latents"], np.array(scene.said["mean"])
     values = {i: _values(latents[i]["low"], latents[i]["high"], mean[i]) for i in chosen}
     parts: dict[str, list[ndarray]] = {name: [] for name in decode.names}
     row = scene.rows[torch.zeros(STEPS, dtype=torch.long)]
-    for i in chosen or [None]:
+    for i in chosen:
         z = np.repeat(mean[None], STEPS, 0)
-        if i is not None:
-            z[:, i] = values[i]
-        told = dict(zip(decode.outputs, decode.told(torch.from_numpy(z).float() if decode.size else None, row)))
+        z[:, i] = values[i]
+        told = dict(zip(decode.outputs, decode.told(torch.from_numpy(z).float(), row)))
         for name in decode.names:
             parts[name].append(told[name].numpy())
     views, buffers = [], {}
@@ -55,12 +59,25 @@ def grid(scene: Scene) -> tuple[dict[str, Any], Buffers]:
     return {"latents": [latents[i]["id"] for i in chosen], "values": each, "views": views, "said": said}, buffers
 
 
+def _by_row(scene: Scene) -> tuple[dict[str, Any], Buffers]:
+    """What is told of each row: "rows:VIEW" (rows, *shape), as numbers."""
+    decode = scene.decode
+    each = [decode.told(None, scene.rows[at]) for at in torch.arange(len(scene.rows)).split(32)]
+    told = {name: torch.cat([part[i] for part in each]).numpy() for i, name in enumerate(decode.outputs)}
+    said = "This page holds what the model tells of each row that is offered, not the model itself"
+    buffers = {f"rows:{name}": told[name] for name in decode.names}
+    return {"latents": [], "values": [], "views": [], "rows": len(scene.rows), "said": said}, buffers
+
+
 def _chosen(scene: Scene) -> list[int]:
-    """The numbers of the latents that are decoded: those in use, the most informative ones where they are many."""
+    """The numbers of the latents that are decoded: those in use, the most informative ones where they are many.
+
+    Where none is in use, the first: something is to be seen, if only that nothing moves.
+    """
     latents = scene.said["latents"]
     a_latent = STEPS * sum(int(np.prod(view["shape"])) for view in scene.said["views"])
     ranked = sorted((i for i, one in enumerate(latents) if one["active"]), key=lambda i: -latents[i]["rank"])
-    return sorted(ranked[: max(1, int(BYTES // a_latent))])
+    return sorted(ranked[: max(1, int(BYTES // a_latent))]) or [0]
 
 
 def _values(low: float, high: float, mean: float) -> Float[ndarray, "steps"]:
