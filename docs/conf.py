@@ -15,6 +15,7 @@ from docutils import nodes
 from latex2mathml.converter import convert
 
 HERE = Path(__file__).parent
+STATIC = HERE.parent / "build" / "static"  # what is copied and made
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import docstrings  # noqa: E402
@@ -45,7 +46,7 @@ python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = "ivekit"
-html_static_path = ["_static", "../build/static"]  # ours, and what is copied
+html_static_path = ["_static", str(STATIC)]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
@@ -89,4 +90,5 @@ def setup(app) -> None:
     app.connect("builder-inited", keep_together, priority=900)
     app.connect("autodoc-process-docstring", reads_as_rst)
     app.add_html_math_renderer("mathml", (draw_inline, None), (draw_block, None))
-    stored.prepare(HERE.parent / "notebooks", HERE / "notebooks", HERE.parent / "build" / "static")
+    stored.prepare(HERE.parent / "notebooks", HERE / "notebooks", STATIC)
+    stored.latents_beside(STATIC, HERE.parent / "data_samples" / "runs" / "world")

@@ -57,4 +57,5 @@ def written(item: str) -> list[str]:
 
 def plain(text: str) -> str:
     """Text whose bars and stars are themselves, unless they are in code or emphasise."""
-    return "".join(part if k % 2 else MEANT.sub(r"\\\1", part) for k, part in enumerate(CODE.split(text)))
+    parts = [part if k % 2 else MEANT.sub(r"\\\1", part) for k, part in enumerate(CODE.split(text))]
+    return re.sub("\0(?=\\w)", r"\\ ", "\0".join(parts)).replace("\0", "")  # `export`ed: code ends at its mark

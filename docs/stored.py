@@ -9,6 +9,9 @@ from pathlib import Path
 import nbformat
 
 PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LIVE = """<p>On this page nothing runs; <a href="../live.html">the live page</a> has the explorer of the run that
+the notebooks load, with its decoder in your browser.</p>"""
 CONTENTS = """
 ```{{toctree}}
 :hidden:
@@ -49,6 +52,22 @@ def write_if_new(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
 
 
+def latents_beside(static: Path, run: Path) -> None:
+    """The explorer of a stored run as a page of its own, exported once: sliders that need no Python."""
+    path = static / "latents.html"
+    if path.is_file():
+        return
+    from ivekit import recipe, synth, widgets
+
+    model, _ = recipe.load(run, recipe="ive")
+    world = synth.audiovisual(2048, seed=0)
+    rows = (world.views.metadata["split"] == "test").to_numpy()
+    explorer = widgets.explore(
+        model, world.views[rows], world.factors[rows], title="Latents of MEG, film and behaviour"
+    )
+    explorer.export(path)
+
+
 def plotly_beside(static: Path) -> None:
     """The JavaScript that draws plotly's figures, from the installed package: one file for all pages."""
     import plotly
@@ -60,12 +79,26 @@ def plotly_beside(static: Path) -> None:
 
 
 def page(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
-    """The notebook with its plotly figures as scripts, which no page of Sphinx would draw otherwise."""
+    """The notebook with its plotly figures as scripts, and its widgets as pictures: Sphinx shows neither."""
     for position, cell in enumerate(notebook.cells):
-        for out in cell.get("outputs", []):
-            if PLOTLY in out.get("data", {}):
-                out.data = {"text/html": figure(out.data[PLOTLY], f"figure-{name}-{position}")}
+        if cell.cell_type == "code":
+            cell.outputs = [seen for out in cell.outputs for seen in shown(out, f"figure-{name}-{position}")]
     return notebook
+
+
+def shown(out: nbformat.NotebookNode, name: str) -> list[nbformat.NotebookNode]:
+    """One output as outputs that a page can show."""
+    data = out.get("data", {})
+    if PLOTLY in data:
+        return [html(figure(data[PLOTLY], name))]
+    if WIDGET in data:
+        del data[WIDGET]
+        return [out, html(LIVE)] if data.get("text/plain", "").startswith("Explorer") else [out]
+    return [out]
+
+
+def html(text: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", {"text/html": text})
 
 
 def figure(plot: dict, name: str) -> str:
