@@ -168,10 +168,13 @@ def _evaluate(said: argparse.Namespace) -> None:
 
 def _report(said: argparse.Namespace) -> None:
     model, recipe = load(said.run, said.trust, said.recipe)
-    data = recipe.data()
+    data, factors, owners = recipe.world()
+    links = []
     if said.interactive:
-        print(interactive(said.run, recipe, model, data))
-    print(report(said.run, recipe, model, data))
+        page = interactive(said.run, recipe, model, data, factors)
+        links.append(("Move the latents yourself", page.name))
+        print(page)
+    print(report(said.run, recipe, model, data, factors, owners, links))
 
 
 def _lab(said: argparse.Namespace) -> None:

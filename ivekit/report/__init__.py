@@ -1,4 +1,4 @@
-"""A run as one HTML page: what was asked and run, on which data, how well it tells held-out rows, and what is missing.
+"""A run as one HTML page: what was asked, how well held-out rows are told, what latents are, and what is not known.
 
 The page holds its figures and style and asks nothing of the network, so it can be mailed, archived and read in ten
 years. Every name that came from data or settings is escaped.
@@ -7,7 +7,7 @@ years. Every name that came from data or settings is escaped.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,19 @@ from numpy import ndarray
 
 from ..models import Outputs
 from ..views import Views
-from . import sections
+from . import latents as latent
+from . import reasons, sections
+from .architecture import architecture, thousands
 from .classes import one_hot
+from .diagram import described, diagram
 from .figures import Told
-from .page import Pictures, put, whole
+from .limits import limits
+from .page import Markup, Pictures, put, tag, whole
+from .study import Study, study_of
 
 __all__ = ["write"]
+
+DRAWS = 39  # of chance for each check of an attribution: as few as three of them can be sure with (Holm)
 
 
 def write(
@@ -42,6 +49,11 @@ def write(
     notes: Sequence[str] = (),
     question: str = "",
     command: str = "",
+    model: Any = None,
+    factors: pd.DataFrame | None = None,
+    owners: Mapping[str, Collection[str]] | None = None,
+    links: Sequence[tuple[str, str]] = (),
+    draws: int = DRAWS,
 ) -> Path:
     """Writes the report of a run to one HTML file and returns its path; an old page stands until the new one is whole.
 
@@ -50,7 +62,12 @@ def write(
     scores : ``{view: {metric: {"model", "constant", "zero", "linear": number, "interval": [low, high]}}}``.
     losses : one row a step. latents : the posterior means of the held-out rows by block, (n, k); kl : the nats that
     each of them tells, averaged over rows, by block, (k,). watch : the same during training, with the columns block,
-    epoch, active and drift. notes : anything else the reader should know.
+    epoch, active and drift. notes : anything else the reader should know. links : pages beside this one, (words, href).
+
+    model : with it the page also has its diagram, what each latent is, traversals, attributions with their checks,
+    disentanglement, and fields on the head. factors : what is known of `data`, a row a row, a column a quantity;
+    without them, the numeric columns of the metadata. owners : of each factor, the views that it drives. draws : of
+    chance for each check; 0 leaves attributions out, which take longest.
 
     >>> import tempfile, torch
     >>> from ivekit.distributions import Normal
@@ -65,22 +82,57 @@ def write(
     >>> page[:15], "<h1>Pupils</h1>" in page, page.count("<svg")
     ('<!DOCTYPE html>', True, 5)
     """
-    pictures = Pictures()
-    told, undrawn = compare(outputs, views)
+    pictures, (told, undrawn) = Pictures(), compare(outputs, views)
     codes, nats = ({block: _array(x) for block, x in given.items()} for given in (latents, kl))
-    body = [
-        sections.head(title, question, data, views, scores),
-        sections.run(settings),
-        sections.recordings(data),
-        sections.training(losses, pictures),
-        sections.held_out(scores, pictures, len(views)),
-        sections.reconstructions(told, pictures),
-        sections.latent_space(codes, nats, watch, pictures),
-        sections.missing(data, pictures, undrawn),
-        sections.notes(notes),
-        sections.again(settings, command),
-    ]
-    return put(path, whole(title, body))
+    study = None if model is None else study_of(model, data, views, factors, owners or {}, told[0].row if told else 0)
+    made, failed = ([], []) if study is None or not draws else reasons.cards(study, draws)
+    n_scored = _n_scored(data, views)
+    transforms = getattr(getattr(model, "standardise", None), "transforms", {})
+    parts = {
+        "data": sections.recordings(data, transforms, undrawn, pictures),
+        "model": _model(model, views, pictures),
+        "training": sections.training(losses, pictures),
+        "scores": sections.held_out(scores, pictures, n_scored),
+        "reconstructions": sections.reconstructions(told, pictures),
+        "latents": sections.latent_space(codes, nats, watch, pictures, _named(study)),
+    }
+    if study is not None:
+        asked = {
+            "traversals": latent.traversals(study, pictures) if study.has_latents else [],
+            "attributions": reasons.attributions(study, made, failed, pictures),
+            "disentanglement": reasons.disentanglement(study, pictures),
+            "topomaps": latent.fields(study, pictures),
+        }
+        parts |= {name: sections.section(name, *inside) for name, inside in asked.items() if inside}
+    parts["limits"] = limits(notes, data, scores, study, bool(made), len(views))
+    parts["again"] = sections.again(settings, command)
+    parts = {name: part for name, part in parts.items() if part}
+    found = [sections.verdict(scores, n_scored), *([] if study is None else [latent.summary(study)])]
+    found += [Markup(f"{reasons.mark_of(card)} {tag('span', card.title)}") for card, _ in made]
+    head = sections.head(title, question, data, found, list(parts), links)
+    return put(path, whole(title, [head, *parts.values()]))
+
+
+def _n_scored(data: Views, views: Views) -> int:
+    """The rows that scores are of: all test rows, where the data say which they are."""
+    split = None if data.metadata is None or "split" not in data.metadata else data.metadata["split"]
+    return len(views) if split is None else int((split == "test").sum()) or len(views)
+
+
+def _model(model: Any, views: Views, pictures: Pictures) -> Markup:
+    """The diagram, where the model is one of ours; of another, its class."""
+    if model is None:
+        return Markup()
+    found = architecture(model, views)
+    name = type(model).__name__
+    if found is None:
+        return sections.section("model", tag("p", f"A {name}, of whose parts this page knows nothing."))
+    text = f"A {name} of {thousands(found.weights)} weights: {described(found)}."
+    return sections.section("model", pictures.given(tag("div", diagram(found), class_="wide"), text))
+
+
+def _named(study: Study | None) -> list[Markup]:
+    return [latent.identity(study)] if study is not None and study.has_latents else []
 
 
 def _array(x: Any) -> ndarray:

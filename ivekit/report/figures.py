@@ -20,6 +20,8 @@ from ..topomap import KINDS, Topomap
 from ..viz.style import ink
 from . import classes
 
+R2 = "(R2; of classes, accuracy)"
+METRICS = {"reconstruction": f"told from all views {R2}", "from_others": f"told from the other views {R2}"}
 MOST_COLUMNS = 64  # of a table drawn one by one; more are points of a map
 UNITS = {"mag": "fT", "grad": "fT/cm", "eeg": "µV"}
 Picture = tuple[tuple[float | int, float | int], Callable[[Figure], Any], str]  # size in mm, what draws it, its caption
@@ -335,7 +337,7 @@ def scores(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture:
         handles: dict[str, Any] = {}
         for ax, metric in zip(axes, metrics):
             of_views = {view: said[metric] for view, said in table.items() if metric in said}
-            viz.scores(of_views, ax, short(metric))
+            viz.scores(of_views, ax, METRICS.get(metric, short(metric)))
             ax.set_yticks(range(len(of_views)), [short(view) for view in of_views])
             legend = ax.get_legend()
             handles |= {handle.get_label(): handle for handle in legend.legend_handles}

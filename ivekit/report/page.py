@@ -31,6 +31,9 @@ ON_PAGE: dict[Any, Any] = viz.STYLE | {
 }
 
 
+DIGITS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a point is finer than any screen
+
+
 class Markup(str):
     """Text that is HTML already, and is not escaped again."""
 
@@ -56,6 +59,15 @@ def tag(name: str, *inside: Any, **attributes: Any) -> Markup:
     """
     said = "".join(f' {key.rstrip("_")}="{html.escape(str(value))}"' for key, value in attributes.items())
     return Markup(f"<{name}{said}>{escaped(inside)}</{name}>")
+
+
+def coded(text: str) -> Markup:
+    """Words, of which those between backticks are names in the code.
+
+    >>> coded("see `Card` <now>")
+    'see <code>Card</code> &lt;now&gt;'
+    """
+    return escaped([tag("code", part) if i % 2 else part for i, part in enumerate(text.split("`"))])
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], text_columns: int = 1) -> Markup:
@@ -86,8 +98,11 @@ class Pictures:
         >>> html[:12], html[-58:]
         ('<figure><svg', '<figcaption><b>Figure 1. </b>A line.</figcaption></figure>')
         """
+        return self.given(self.svg(size, draw, f"Figure {self.count + 1}"), caption)
+
+    def given(self, drawing: Markup, caption: Any) -> Markup:
+        """A figure that is drawn already, with the next number and its caption."""
         self.count += 1
-        drawing = self.svg(size, draw, f"Figure {self.count}")
         return tag("figure", drawing, tag("figcaption", tag("b", f"Figure {self.count}. "), caption))
 
     def svg(self, size: tuple[float | int, float | int], draw: Callable[[Figure], Any], label: str) -> Markup:
@@ -107,6 +122,7 @@ def _inline(svg: str, label: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\s(xmlns(:xlink)?|version)="[^"]*"', "", body)
     body = re.sub(r'\sid="[\w.]+_\d+"', "", body)
+    body = re.sub(r'\s(d|points|x|y)="[^"]*"', lambda m: DIGITS.sub(r"\1", m[0]), body)
     # a tenth larger than in print: eight points are small on a screen
     body = re.sub(r'(width|height)="([\d.]+)pt"', lambda m: f'{m[1]}="{1.08 * float(m[2]):.1f}pt"', body, count=2)
     return (

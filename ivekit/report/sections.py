@@ -19,15 +19,18 @@ from . import figures
 from .page import Markup, Pictures, table, tag
 
 TITLES = {
-    "run": "What was run",
     "data": "Data",
+    "model": "The model",
     "training": "Training",
     "scores": "Held-out scores",
     "reconstructions": "Reconstructions",
-    "latents": "Latents",
-    "missing": "What is missing",
-    "notes": "Notes",
-    "again": "How to run it again",
+    "latents": "What each latent is",
+    "traversals": "Traversals",
+    "attributions": "What moves it, and what speaks against that",
+    "disentanglement": "Disentanglement",
+    "topomaps": "Fields on the head",
+    "limits": "Limits and notes",
+    "again": "How to reproduce it",
 }
 PACKAGES = ("ivekit", "torch", "numpy", "scipy", "pandas", "mne", "scikit-learn")
 EXPLAINED = {
@@ -81,21 +84,25 @@ def count(n: int, word: str) -> str:
 # what was asked and run --------------------------------------------------------------------------------------
 
 
-def head(title: str, question: str, data: Views, views: Views, scores: Mapping) -> Markup:
-    """Title, question, what was found in one sentence, and the contents."""
+def head(
+    title: str, question: str, data: Views, found: Sequence[str], parts: Sequence[str], links: Sequence[tuple[str, str]]
+) -> Markup:
+    """Title, question, what was found in some sentences, the contents, and pages beside this one."""
     asked = question or (
         f"What do {figures.shown(list(data))} of the same rows tell of one another, "
         "and what can a model of them tell of rows that it never saw?"
     )
-    links = tag("nav", [tag("a", words, href=f"#{name}") for name, words in TITLES.items()])
-    return tag("header", tag("h1", title), tag("p", asked, class_="lead"), verdict(scores, len(views)), links)
+    contents = tag("nav", [tag("a", TITLES[name], href=f"#{name}") for name in parts])
+    beside_it = [tag("p", tag("a", words, href=href), class_="beside") for words, href in links]
+    short_of_it = tag("ul", [tag("li", line) for line in found if line], class_="found")
+    return tag("header", tag("h1", title), tag("p", asked, class_="lead"), short_of_it, beside_it, contents)
 
 
-def verdict(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], n_rows: int) -> Markup:
-    """How many of the scores are better than their baselines, in a sentence; nothing where no direction is known.
+def verdict(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], n_rows: int) -> str:
+    """How many of the scores are better than their baselines, in a sentence; "" where no direction is known.
 
     >>> verdict({"meg": {"r2": {"model": 0.5, "constant": 0.0, "interval": [0.4, 0.6]}}}, 20)
-    '<p>On 20 held-out rows the model is better than the constant predictor in 1 of 1 scores.</p>'
+    'On 20 held-out rows the model is better than the constant predictor in 1 of 1 scores.'
     """
     said = [(metric, score) for metrics in scores.values() for metric, score in metrics.items()]
     parts = []
@@ -103,8 +110,7 @@ def verdict(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], n_rows: int) 
         known = [reading for metric, score in said if (reading := beside(metric, score, baseline))]
         if known:
             parts.append(f"than {words} in {known.count('better')} of {len(known)}{'' if parts else ' scores'}")
-    text = f"On {count(n_rows, 'held-out row')} the model is better {', '.join(parts)}."
-    return tag("p", text) if parts else Markup()
+    return f"On {count(n_rows, 'held-out row')} the model is better {', '.join(parts)}." if parts else ""
 
 
 def beside(metric: str, said: Mapping[str, Any], baseline: str) -> str:
@@ -126,15 +132,6 @@ def beside(metric: str, said: Mapping[str, Any], baseline: str) -> str:
     return "better" if min(gains) > 0 else "worse" if max(gains) < 0 else "not told apart"
 
 
-def run(settings: Mapping[str, Any]) -> Markup:
-    """Settings and versions."""
-    rows = [[name, x if isinstance(x, str) else json.dumps(x, default=str)] for name, x in settings.items()]
-    made = [f"{name} {found}" for name in PACKAGES if (found := _version(name))]
-    made = [f"Python {platform.python_version()}", *made, f"on {platform.system()}, {platform.machine()}"]
-    given = table(["setting", "value"], rows, 2) if rows else tag("p", "No settings were given.")
-    return section("run", given, tag("p", "With ", ", ".join(made), ".", class_="faint"))
-
-
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -142,8 +139,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def recordings(data: Views) -> Markup:
-    """The views and the splits of the rows."""
+def recordings(data: Views, transforms: Mapping[str, Any], undrawn: Sequence[str], pictures: Pictures) -> Markup:
+    """The views and the splits of the rows, what was done to them, and what is missing."""
     rows = []
     for name in data:
         here, shape = int(data.rows_present(name).sum()), " × ".join(map(str, data.tensors[name].shape[1:]))
@@ -152,7 +149,31 @@ def recordings(data: Views) -> Markup:
     split = _split(data.metadata)
     if split is not None:
         parts.append(split)
+    parts += [tag("h3", "What was done to it"), *_preprocessing(data, transforms)]
+    parts += [tag("h3", "What is missing"), *missing(data, pictures, undrawn)]
     return section("data", tag("p", f"{count(len(data), 'row')} of {count(len(list(data)), 'view')}."), *parts)
+
+
+STANDARDISED = {
+    "ZScore": "each channel, column or colour is brought to mean 0 and standard deviation 1",
+    "Whiten": "sensors are whitened by the noise of the baseline, then scaled in time",
+    "PointScore": "coordinates and values are brought to mean 0 and standard deviation 1",
+}
+
+
+def _preprocessing(data: Views, transforms: Mapping[str, Any]) -> list[Markup]:
+    """What the model itself does to its views before it looks; what files went through before is not known here."""
+    said = [
+        tag("li", tag("b", name), f": {STANDARDISED.get(kind, kind)}, by statistics of the training rows.")
+        for name, kind in ((name, type(transforms[name]).__name__) for name in data if name in transforms)
+    ]
+    rest = (
+        "What the recordings went through before (filters, rejected trials) is in the recipe and in the files' reader."
+    )
+    return [
+        tag("ul", said) if said else tag("p", "The model takes the numbers as they are."),
+        tag("p", rest, class_="faint"),
+    ]
 
 
 def _about(what: Any) -> str:
@@ -232,8 +253,9 @@ def latent_space(
     kl: Mapping[str, Float[ndarray, "_"]],
     watch: pd.DataFrame | None,
     pictures: Pictures,
+    named: Sequence[Any] = (),
 ) -> Markup:
-    """Distributions, KL, the watch on collapse, and how all this came about in training, by block."""
+    """What each latent goes with; then distributions, KL, the watch on collapse, and how all this came about."""
     if not latents:
         return section("latents", tag("p", "This model has no latents."))
     spread = {block: z.var(0) if len(z) else np.zeros(z.shape[1]) for block, z in latents.items()}
@@ -241,8 +263,8 @@ def latent_space(
     for block, variance in spread.items():
         nats = float(kl[block].sum()) if block in kl else None
         rows.append([block, number(len(variance)), number((variance > ACTIVE).sum()), number(nats)])
-    parts = [table(["block", "latents", "active", "KL (nats a row)"], rows), *_watch(spread)]
-    parts += [pictures(*picture) for picture in figures.latents(latents, kl)]
+    parts = [*named, tag("h3", "Block by block"), table(["block", "latents", "active", "KL (nats a row)"], rows)]
+    parts += [*_watch(spread), *(pictures(*picture) for picture in figures.latents(latents, kl))]
     if watch is not None and len(watch):
         parts.append(pictures(*figures.drift(watch)))
     return section("latents", *parts)
@@ -265,18 +287,17 @@ def _watch(spread: Mapping[str, Float[ndarray, "_"]]) -> list[Markup]:
 # what is missing, notes, and again ---------------------------------------------------------------------------
 
 
-def missing(data: Views, pictures: Pictures, undrawn: Sequence[str]) -> Markup:
+def missing(data: Views, pictures: Pictures, undrawn: Sequence[str]) -> list[Markup]:
     """Rows and elements that were not recorded, and views that are not drawn."""
     there = np.stack([data.rows_present(name).cpu().numpy() for name in data], 1)
     lines = [*_holes(data), *undrawn]
     said = tag("ul", [tag("li", line) for line in lines]) if lines else Markup()
     if there.all():
-        return section("missing", tag("p", "Every row has every view."), said)
+        return [tag("p", "Every row has every view."), said]
     text = f"{count(int((~there.all(1)).sum()), 'row')} of {len(data):,} lack a view. What the rows have:"
     patterns = pd.Series(["+".join(n for n, t in zip(data, row) if t) or "nothing" for row in there]).value_counts()
     found = table(["views", "rows"], [[pattern, number(n)] for pattern, n in patterns.head(12).items()])
-    picture = pictures(*figures.presence(there, list(data)))
-    return section("missing", tag("p", text), found, picture, said)
+    return [tag("p", text), found, pictures(*figures.presence(there, list(data))), said]
 
 
 def _holes(data: Views) -> list[str]:
@@ -291,16 +312,15 @@ def _holes(data: Views) -> list[str]:
     return said
 
 
-def notes(said: Sequence[str]) -> Markup:
-    """What else the reader should know."""
-    lines = tag("ul", [tag("li", line) for line in said])
-    return section("notes", lines if said else tag("p", "None.", class_="faint"))
-
-
 def again(settings: Mapping[str, Any], command: str) -> Markup:
-    """The line that runs it again, and the settings as a file."""
+    """The line that runs it again, the settings, and the versions it ran with."""
     recipe = shlex.quote(str(settings.get("recipe", "RECIPE")))
     line = command or f"python -m ivekit train {recipe} --config settings.json"
-    stored = json.dumps(dict(settings), indent=2, default=str, ensure_ascii=False)
-    text = "The same settings, seed and versions give the same run. Settings as a file:"
-    return section("again", tag("pre", line), tag("p", text), tag("pre", stored))
+    rows = [[name, x if isinstance(x, str) else json.dumps(x, default=str)] for name, x in settings.items()]
+    given = table(["setting", "value"], rows, 2) if rows else tag("p", "No settings were given.")
+    made = [f"{name} {found}" for name in PACKAGES if (found := _version(name))]
+    made = [f"Python {platform.python_version()}", *made, f"on {platform.system()}, {platform.machine()}"]
+    text = "The same settings, seed and versions give the same run; the run's folder keeps them in settings.json."
+    return section(
+        "again", tag("pre", line), tag("p", text), given, tag("p", "With ", ", ".join(made), ".", class_="faint")
+    )
