@@ -34,6 +34,14 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
+def renderers(browser: Any) -> dict[int, float]:
+    """Seconds of processor time that each page's process has used: what it takes, however busy the machine is."""
+    session = browser.new_browser_cdp_session()
+    told = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return {one["id"]: one["cpuTime"] for one in told if one["type"] == "renderer"}
+
+
 class Watched:
     """A page of a fresh context, what it asked for from elsewhere, and what went wrong in it.
 

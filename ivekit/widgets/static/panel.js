@@ -138,7 +138,7 @@ function scale(pen, x, y, height, low, high, colours, name) {
   pen.fillText(number(high), x + 14, y + 5);
   pen.fillText(number(low), x + 14, y + height - 5);
   pen.save();
-  pen.translate(x + 34, y + height / 2);
+  pen.translate(x + 46, y + height / 2);
   pen.rotate(-Math.PI / 2);
   pen.textAlign = "center";
   pen.fillText(name, 0, 0);
@@ -153,7 +153,7 @@ function matrix({ rows, columns, label, unit, limit, colours, said, picked }) {
   const left = wide(rows) + 10, top = wide(columns) * 0.72 + 14;
   const cell = { w: clamp(560 / columns.length, 2, 34), h: clamp(380 / rows.length, 2, 22) };
   const span = { w: cell.w * columns.length, h: cell.h * rows.length };
-  const page = sheet(label, left + span.w + 78, top + Math.max(span.h, 80) + 8, {
+  const page = sheet(label, left + span.w + 88, top + Math.max(span.h, 120) + 8, {
     role: "application", "aria-roledescription": "matrix", tabindex: 0, "data-part": "matrix", ...quiet });
   page.canvas.style.cursor = "crosshair";
   const numbers = make("div", { class: "ive-table" });
@@ -186,7 +186,7 @@ function matrix({ rows, columns, label, unit, limit, colours, said, picked }) {
     if (chosen !== null) pen.strokeRect(left - 1, top + chosen * cell.h, span.w + 2, cell.h);
     if (at) pen.strokeRect(left + at[1] * cell.w, top + at[0] * cell.h, cell.w, cell.h);
     pen.strokeStyle = pen.fillStyle;
-    scale(pen, left + span.w + 14, top, Math.max(80, Math.min(span.h, 160)), 0, limit(), colours, unit);
+    scale(pen, left + span.w + 14, top, Math.max(120, Math.min(span.h, 160)), 0, limit(), colours, unit);
   }
   function go(i, j) {
     at = [clamp(i, 0, rows.length - 1), clamp(j, 0, columns.length - 1)];
@@ -314,10 +314,10 @@ function attribution(root, scene, floats) {
   function fieldDrawn(pen, accent, x) {
     const [c, t] = view().shape, here = Float32Array.from({ length: c }, (_, i) => x[i * t + now.at]);
     head(pen, 4, 22, 220, here, view(), floats, view().limit);
-    scale(pen, 232, 32, 180, -view().limit, view().limit, floats["colours:diverging"], "attribution");
+    scale(pen, 236, 32, 180, -view().limit, view().limit, floats["colours:diverging"], "attribution");
     pen.textBaseline = "top"; pen.textAlign = "center";
     pen.fillText(`at ${when(now.at)}`, 114, 4);
-    courseDrawn(pen, accent, x, 330, 40, 370, 170);
+    courseDrawn(pen, accent, x, 345, 40, 360, 170);
   }
   function tracesDrawn(pen, accent, x) {
     const [c, t] = view().shape;
@@ -325,7 +325,7 @@ function attribution(root, scene, floats) {
     scale(pen, 238, 32, 180, -view().limit, view().limit, floats["colours:diverging"], "attribution");
     pen.textBaseline = "top"; pen.textAlign = "center";
     pen.fillText("channels, from top, over time", 117, 4);
-    courseDrawn(pen, accent, x, 340, 40, 360, 170);
+    courseDrawn(pen, accent, x, 350, 40, 355, 170);
   }
   function filmDrawn(pen, accent, x) {
     const [colours, t, h, w] = view().shape, each = h * w;
@@ -338,7 +338,7 @@ function attribution(root, scene, floats) {
     for (const v of all) { low = Math.min(low, v); high = Math.max(high, v); }
     put(pen, picture(frame, w, h, low, high || 1, floats["colours:grey"]), 4, 24, 210, tall);
     put(pen, picture(sum(x, 1), w, h, -view().limit, view().limit, floats["colours:diverging"]), 222, 24, 210, tall);
-    scale(pen, 440, 32, 180, -view().limit, view().limit, floats["colours:diverging"], "attribution");
+    scale(pen, 438, 32, 180, -view().limit, view().limit, floats["colours:diverging"], "attribution");
     pen.textBaseline = "top"; pen.textAlign = "center";
     pen.fillText(`${view().name} at ${when(now.at)}`, 109, 4);
     pen.fillText("attribution", 327, 4);
