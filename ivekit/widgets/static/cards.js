@@ -19,6 +19,17 @@ function cardOf(view, its) {
   return (kinds[view.kind] ?? listCard)(view, its);
 }
 
+/** The second picture of an input shows, when asked, what speaks for an output: on its own scale, under its own name. */
+function explains(view, change, bar) {
+  const { limit_change: usual } = view, usually = change.caption.textContent;
+  return (what, largest) => {
+    view.explained = Boolean(what);
+    view.limit_change = what ? (Array.isArray(usual) ? usual.map(() => largest || 1) : largest || 1) : usual;
+    change.caption.textContent = what || usually;
+    bar?.label(what ? "attribution" : undefined);
+  };
+}
+
 /** A slider with its value in words. */
 function dial(label, attributes, oninput) {
   const input = make("input", { type: "range", "aria-label": label, "data-lm-suppress-shortcuts": "true", ...attributes, oninput: () => oninput(Number(input.value)) });
@@ -41,15 +52,22 @@ const nearest = (times, t) => {
   return i;
 };
 
+const isTimed = (view) => !view.axis || view.axis.startsWith("time");
+
 /** Waveforms under a common cursor: shared by fields and traces. */
 function cursorOf(view, its, boxOf, canvas) {
-  const { times } = view, last = times.length - 1, ms = view.axis !== "sample";
-  const words_ = (i) => (ms ? `${Math.round(times[i] * 1000)} ms` : `sample ${i}`);
-  const input = dial(`time of ${words(view.name)}`, { min: 0, max: last, step: 1, "data-action": "time", class: "ivk-time" }, (i) => its.setTime(times[i]));
-  draggable(canvas, boxOf, (x) => its.setTime(times[Math.round(x * last)]));
-  let shown = -1;
+  const { times } = view, last = times.length - 1, timed = isTimed(view);
+  const words_ = (i) => (timed ? `${Math.round(times[i] * 1000)} ms` : `${view.axis} ${i}`);
+  let shown = -1, own = 0;
+  const go = (i) => {
+    own = i;
+    if (timed) its.setTime(times[i]);
+    else its.repaint();
+  };
+  const input = dial(`${timed ? "time" : view.axis} of ${words(view.name)}`, { min: 0, max: last, step: 1, "data-action": timed ? "time" : "element", class: "ivk-time" }, go);
+  draggable(canvas, boxOf, (x) => go(Math.round(x * last)));
   return { input, words: words_, index() {
-    const i = nearest(times, its.time());
+    const i = timed ? nearest(times, its.time()) : own;
     if (i !== shown) {
       shown = i;
       input.value = i;
@@ -108,11 +126,11 @@ function fieldCard(view, its) {
     }
     ctx.globalAlpha = 1;
     if (band) ribbon(ctx, band[0], band[1], j * t, t, area, -limit, limit, pal.band);
-    strong(ctx, base, j, area, limit, pal.ink, 1, [2, 3]);
+    if (!view.explained) strong(ctx, base, j, area, limit, pal.ink, 1, [2, 3]);
     strong(ctx, now, j, area, limit, pal.ink, 1.8, []);
     const X = area.x0 + (i / (t - 1)) * (area.x1 - area.x0);
     line(ctx, X, area.y0, X, area.y1, pal.accent, 1.2);
-    its.write(note, `${view.names?.[j] ?? `channel ${j}`} is the strongest at ${cursor.words(i)}: ${withUnit(signed(now[j * t + i], 3), view.unit)}` + ` (dotted: at the start${band ? "; shaded: 90 % of what the other latents may be" : ""})`);
+    its.write(note, `${view.names?.[j] ?? `channel ${j}`} is the strongest at ${cursor.words(i)}: ${withUnit(signed(now[j * t + i], 3), view.unit)}${view.explained ? "" : ` (dotted: at the start${band ? "; shaded: 90 % of what the other latents may be" : ""})`}`);
   }
 
   function strong(ctx, values, j, area, limit, colour, width, dash) {
@@ -135,10 +153,7 @@ function fieldCard(view, its) {
     map.canvas.setAttribute("aria-label", `${name} field at ${at}, from ${withUnit(say(state.least), "")} to ${withUnit(say(state.most), view.unit)}`);
     change.canvas.setAttribute("aria-label", `${name}: change of the field at ${at} from the start, at most ${withUnit(say(largestOf(difference)), view.unit)}`);
     waves.canvas.setAttribute("aria-label", `${name} waveforms of ${shown.length} sensors; ${note.textContent}`);
-  }, heat(values) {
-    const at = atSensors(head, values, state.i, t);
-    drawMap(change.canvas, head, at, largestOf(at) || 1, its.tables.diverging, its.pal.ink);
-  } };
+  }, explain: explains(view, change, barChange) };
 }
 
 /** The largest absolute value of the channels that are drawn. */
@@ -193,7 +208,7 @@ function filmCard(view, its) {
   }, describe() {
     frame.canvas.setAttribute("aria-label", `${words(view.name)}: ${at()}, mean ${unit} ${say(state.mean)}`);
     change.canvas.setAttribute("aria-label", `${words(view.name)}: change of ${at()} from the start, at most ${say(largestOf(values))}`);
-  }, stop: () => state.timer && toggle() };
+  }, explain: explains(view, change, barChange), stop: () => state.timer && toggle() };
 }
 
 /** Rows of one number each, every one on its own axis. */
@@ -245,7 +260,7 @@ function numbersCard(view, its) {
   }, describe() {
     bars.canvas.setAttribute("aria-label", `${words(view.name)}: ${state.said.join("; ")}`);
     change.canvas.setAttribute("aria-label", `${words(view.name)}: change of each number from the start`);
-  } };
+  }, explain: explains(view, change) };
 }
 
 function dot(ctx, x, y, colour) {
@@ -257,11 +272,11 @@ function dot(ctx, x, y, colour) {
 
 /** Signals below one another, each on its own scale, under the common cursor. */
 function tracesCard(view, its) {
-  const [c, t] = view.shape, strip = Math.max(34, Math.min(72, 260 / c)), height = strip * c + 40;
+  const [c, t] = view.shape, strip = Math.max(44, Math.min(120, 260 / c)), height = strip * c + 40;
   const traces = figure(view, "traces", "dotted: at the start", "wide"), stores = Array.from({ length: c }, () => ({})), limits = [];
   traces.canvas.style.height = `${height}px`;
-  const box = () => traces.canvas.clientWidth && { x0: 54, x1: traces.canvas.clientWidth - 8, y0: 4, y1: height - 36 };
-  const cursor = cursorOf(view, its, box, traces.canvas), seconds = view.axis !== "sample", note = make("p", { class: "ivk-note" });
+  const box = () => traces.canvas.clientWidth && { x0: 50, x1: traces.canvas.clientWidth - 8, y0: 4, y1: height - 36 };
+  const cursor = cursorOf(view, its, box, traces.canvas), named = c > 1 || (view.names?.[0] && view.names[0] !== view.name), note = make("p", { class: "ivk-note" });
   traces.node.append(cursor.input, note);
   const made = card(view, traces.node);
   function range(now, base, s) {
@@ -276,8 +291,8 @@ function tracesCard(view, its) {
     const { ctx } = on, { pal } = its, whole = box();
     ctx.clearRect(0, 0, on.width, on.height);
     for (let s = 0; s < c; s++) {
-      const area = { ...whole, y0: 4 + s * strip, y1: (s + 1) * strip - 4 }, [low, high] = range(now, base, s), k = seconds ? 1 : 1;
-      axes(stores[s], on, area, { low: view.times[0] * k, high: view.times[t - 1] * k, label: seconds ? "time (s)" : "sample", bare: s < c - 1 }, { low, high, label: c < 3 ? quantity(view.unit) : "" }, pal);
+      const area = { ...whole, y0: (named ? 16 : 4) + s * strip, y1: (s + 1) * strip - 4 }, [low, high] = range(now, base, s);
+      axes(stores[s], on, area, { low: view.times[0], high: view.times[t - 1], label: view.axis ?? "time (s)", bare: s < c - 1 }, { low, high, label: quantity(view.unit) }, pal);
       if (band) ribbon(ctx, band[0], band[1], s * t, t, area, low, high, pal.band);
       const colour = OKABE_ITO[s % 6];
       for (const [values, ink, width, dash] of [[base, pal.soft, 1, [2, 3]], [now, colour, 1.5, []]]) {
@@ -289,7 +304,7 @@ function tracesCard(view, its) {
         ctx.stroke();
       }
       ctx.setLineDash([]);
-      text(ctx, words(view.names?.[s] ?? s), area.x0 + 4, area.y0 + 6, pal.ink);
+      if (named) text(ctx, words(view.names?.[s] ?? s), area.x0 + 2, area.y0 - 7, colour);
     }
     const X = whole.x0 + (i / (t - 1)) * (whole.x1 - whole.x0);
     line(ctx, X, whole.y0, X, whole.y1, pal.accent, 1.2);
@@ -344,7 +359,7 @@ function textCard(view) {
 
 /** Anything else: its numbers in order. */
 function listCard(view, its) {
-  const flat = { ...view, kind: "traces", shape: [1, view.shape.reduce((a, b) => a * b, 1)], axis: "sample", names: [""] };
+  const flat = { ...view, kind: "traces", shape: [1, view.shape.reduce((a, b) => a * b, 1)], axis: "element", names: [""] };
   flat.times = Array.from({ length: flat.shape[1] }, (_, i) => i);
   return { ...tracesCard(flat, its), view };
 }

@@ -109,7 +109,7 @@ function detailCard(scene, its) {
     said.textContent = latent.said ?? "";
     verdict.replaceChildren(...[verdictMark(latent.verdict), latent.verdict?.text].filter(Boolean).flatMap((part) => [part, " "]));
     verdict.hidden = !latent.verdict;
-    facts.textContent = [Number.isFinite(latent.kl) ? `information ${klWords(latent.kl)}` : "", `posterior sd ${say(latent.sd, 2)}`, `may touch ${block.touches.map(words).join(", ")}`].filter(Boolean).join(" · ");
+    facts.textContent = [Number.isFinite(latent.kl) ? `information ${klWords(latent.kl)}` : "", `sd of the ${latent.kl === null ? "codes" : "posterior"} ${say(latent.sd, 2)}`, `may touch ${block.touches.map(words).join(", ")}`].filter(Boolean).join(" · ");
     match.hidden = !latent.match?.name;
     pattern.hidden = !latent.pattern;
     if (latent.match?.name) {
@@ -200,19 +200,20 @@ function givenControls(scene, its) {
 /** The frame around everything: the bar, the sliders on the left, the cards on the right, the facts below. */
 function frame(scene, its, on, k) {
   const button = (action, label, title, listener, more = {}) => make("button", { type: "button", "data-action": action, title, onclick: listener, ...more }, label);
+  const points = scene.latents.every(({ kl }) => kl === null); // an autoencoder's codes: there is no prior
   const options = scene.rows.labels.map((label, i) => make("option", { value: i }, label));
-  const start = make("select", { "data-action": "start", "aria-label": "start from", onchange: () => on.setStart(Number(start.value)) }, ...(k ? [make("option", { value: -1 }, "the mean of all trials"), make("option", { value: -2 }, "the prior's mean")] : []), ...options);
+  const start = make("select", { "data-action": "start", "aria-label": "start from", onchange: () => on.setStart(Number(start.value)) }, ...(k ? [make("option", { value: -1 }, "the mean of all trials"), ...(points ? [] : [make("option", { value: -2 }, "the prior's mean")])] : []), ...options);
   const reset = button("reset", "Reset", "back to the start", () => on.reset()), sample = button("sample", "Draw a sample", "a code from the prior", () => on.sample());
   const play = button("play", "▶ Play", "take the chosen latent through its range and back", () => on.play()), padButton = button("pad", "Pad", "two latents at once", () => on.togglePad(), { "aria-pressed": "false" });
   const attention = button("attention", "Attention", "what the model looks at", () => on.attention(), { "aria-pressed": "false" });
   const conditional = scene.given?.length > 0, row = k && conditional ? make("select", { "data-action": "row", "aria-label": "condition of", onchange: () => on.setRow(Number(row.value)) }, ...options.map((o) => o.cloneNode(true))) : null;
   const status = make("span", { role: "status", class: "ivk-status" }), alert = make("span", { role: "alert" }), far = make("span", { class: "ivk-far", "aria-live": "off" });
   const warning = make("p", { class: "ivk-warning", hidden: true }, alert, " ", far);
-  const bar = make("div", { class: "ivk-bar-top", role: "toolbar", "aria-label": "explorer" }, make("label", { class: "ivk-start" }, k ? "Start" : "Trial", start), row && make("label", { class: "ivk-start" }, "Condition", row), reset, ...(k ? [sample, play, padButton] : []), its.asks && conditional ? attention : null, status);
+  const bar = make("div", { class: "ivk-bar-top", role: "toolbar", "aria-label": "explorer" }, make("label", { class: "ivk-start" }, k ? "Start" : "Trial", start), row && make("label", { class: "ivk-start" }, "Condition", row), reset, ...(k ? [...(points ? [] : [sample]), play, padButton] : []), its.asks && conditional ? attention : null, status);
   const { rows, groups } = latentRows(scene, its), detail = detailCard(scene, its), pad_ = k > 1 ? pad(scene, its) : null, given = givenControls(scene, its);
   const matrices = make("section", { class: "ivk-card ivk-matrices", hidden: true, "aria-label": "attention" });
   const givens = given.parts.length ? [make("div", { role: "group", class: "ivk-block", "aria-label": "what the decoder is given" }, make("h3", {}, "given"), ...given.parts)] : [];
-  const left = make("div", { class: "ivk-left" }, make("div", { class: "ivk-scroll" }, ...givens, ...groups)), right = make("div", { class: "ivk-right" }, make("div", { class: "ivk-about-latent" }, k ? detail.node : null, pad_?.node ?? null), matrices);
+  const left = make("div", { class: "ivk-left" }, make("div", { class: "ivk-scroll" }, ...givens, ...groups)), right = make("div", { class: "ivk-right" }, ...(k ? [make("div", { class: "ivk-about-latent" }, detail.node, pad_?.node ?? null)] : []), matrices);
   const facts = its.asks && make("details", { class: "ivk-facts" }, make("summary", {}, "Where this comes from"), make("dl", {}, ...scene.about.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])));
   const title = scene.title ? make("h2", {}, scene.title) : null, warned = scene.warnings.map((w) => make("p", { class: "ivk-warning" }, w));
   const body = make("div", { class: `ivk-main${k || givens.length ? "" : " ivk-alone"}` }, ...(k || givens.length ? [left] : []), right);

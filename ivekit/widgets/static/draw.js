@@ -178,7 +178,7 @@ function drawMap(canvas, head, at, limit, table, ink, thumb = false) {
   if (edge) ctx.clip(edge);
   ctx.imageSmoothingQuality = "high";
   ctx.drawImage(head.picture, ...box);
-  if (!thumb) contours(ctx, head, limit / 4, box);
+  if (!thumb && largestOf(at) > 1e-3 * limit) contours(ctx, head, limit / 4, box); // rounding has no contours
   ctx.restore();
   ctx.strokeStyle = "rgba(128, 128, 128, 0.5)";
   ctx.lineWidth = 0.8;
@@ -261,14 +261,16 @@ function drawAxes(ctx, { x0, x1, y0, y1 }, x, y, pal) {
   }
   if (x.low < 0 && x.high > 0) line(ctx, X(0), y0, X(0), y1, pal.mid, 0.8, [3, 3]);
   if (!x.bare) {
-    for (const [v, said] of ticks(x.low, x.high, Math.max(2, (x1 - x0) / 70))) text(ctx, said, X(v), y1 + 5, pal.soft, "center", "top");
+    for (const [v, said] of ticks(x.low, x.high, Math.max(2, (x1 - x0) / 90))) text(ctx, said, X(v), y1 + 5, pal.soft, "center", "top");
     if (x.label) text(ctx, x.label, (x0 + x1) / 2, y1 + 19, pal.soft, "center", "top");
   }
   if (!y.label) return;
   ctx.save();
   ctx.translate(9, (y0 + y1) / 2);
   ctx.rotate(-Math.PI / 2);
-  text(ctx, y.label, 0, 0, pal.soft, "center");
+  ctx.font = FONT;
+  const short = y.label.match(/\((.*)\)$/)?.[1] ?? ""; // the unit alone where there is no room
+  text(ctx, ctx.measureText(y.label).width > y1 - y0 + 24 ? short : y.label, 0, 0, pal.soft, "center");
   ctx.restore();
 }
 
@@ -285,19 +287,25 @@ function polyline(ctx, values, from, n, box, low, high) {
 /** The area between two lines of samples. */
 function ribbon(ctx, lower, upper, from, n, box, low, high, colour) {
   const k = (box.y1 - box.y0) / (high - low), dx = (box.x1 - box.x0) / Math.max(1, n - 1);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0);
+  ctx.clip();
   ctx.beginPath();
   for (let i = 0; i < n; i++) ctx.lineTo(box.x0 + i * dx, box.y1 - (lower[from + i] - low) * k);
   for (let i = n - 1; i >= 0; i--) ctx.lineTo(box.x0 + i * dx, box.y1 - (upper[from + i] - low) * k);
   ctx.closePath();
   ctx.fillStyle = colour;
   ctx.fill();
+  ctx.restore();
 }
 
 /** A colour bar in elements: a gradient of the table and its ends, with what it measures. */
 function colourBar(label, unsigned = false) {
   const low = make("span"), middle = make("span"), high = make("span"), strip = make("div", { class: "ivk-strip" });
-  const node = make("div", { class: "ivk-bar" }, strip, make("div", { class: "ivk-ends" }, low, middle, high), make("div", { class: "ivk-what" }, label));
-  return { node, set(table, from, to) {
+  const what = make("div", { class: "ivk-what" }, label);
+  const node = make("div", { class: "ivk-bar" }, strip, make("div", { class: "ivk-ends" }, low, middle, high), what);
+  return { node, label: (other) => (what.textContent = other ?? label), set(table, from, to) {
     if (strip.dataset.of !== `${from} ${to}`) {
       strip.dataset.of = `${from} ${to}`;
       const bytes = new Uint8Array(table.buffer), first = unsigned ? 128 : 0;

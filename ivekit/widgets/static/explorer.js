@@ -28,8 +28,11 @@ function explorer(root, host, scene, buffers) {
   root.replaceChildren(...ui.nodes);
   const cards = scene.views.map((view) => cardOf({ ...view }, its)), inputs = (scene.given ?? []).map((view) => cardOf({ ...view }, { ...its, asks: false }));
   ui.right.append(...cards.map((c) => c.node), ...inputs.map((c) => c.node));
-  inputs.forEach((c) => c.node.classList.add("ivk-input"));
-  const first = scene.views.find((v) => v.kind === "field") ?? scene.views.find((v) => v.times);
+  for (const { node, tag } of inputs) {
+    node.classList.add("ivk-input");
+    tag.textContent = "given";
+  }
+  const timed = (views) => views.find((v) => v.kind === "field") ?? views.find((v) => v.times), first = timed(scene.views) ?? timed(scene.given ?? []);
 
   function write(node, text_) {
     if (node.textContent !== text_) node.textContent = text_;
@@ -74,7 +77,9 @@ function explorer(root, host, scene, buffers) {
       state.moved.clear();
     }
     state.given = givenOf(state.row);
+    state.before = givenOf(state.row);
     state.edited.clear();
+    if (ui.matrices.hidden === false) attention(true);
     state.baseStale = true;
     changed();
   }
@@ -172,6 +177,7 @@ function explorer(root, host, scene, buffers) {
   function changed() {
     state.asked = performance.now();
     state.band = null;
+    forget();
     showCode();
     tell("z", Array.from(its.z));
     draw();
@@ -240,11 +246,7 @@ function explorer(root, host, scene, buffers) {
       const { name } = card_.view;
       card_.paint(now[name], base[name], band?.[name], now[`${name}.sd`]);
     }
-    const before = givenOf(state.row);
-    for (const card_ of inputs) {
-      const { name } = card_.view, heat = state.heat?.[name], x = state.given[name];
-      card_.paint(x, heat ? x.map((v, i) => v - heat[i]) : before[name]);
-    }
+    for (const card_ of inputs) card_.paint(state.given[card_.view.name], (state.heat ?? state.before)[card_.view.name]);
     ui.pad?.paint();
     root.dataset.painted = ++state.painted;
   }
@@ -259,6 +261,7 @@ function explorer(root, host, scene, buffers) {
     state.rest = setTimeout(async () => {
       status();
       if (!state.band && !state.busy && state.now) await drawBand();
+      if (state.attributed && !state.heat) await attribute(...state.attributed);
       for (const card_ of [...cards, ...inputs]) card_.describe();
       state.rest = 0;
       settle();
@@ -290,29 +293,42 @@ function explorer(root, host, scene, buffers) {
 
   // what only Python knows ---------------------------------------------------------------------------------------------
   async function attribute(view, index) {
-    state.heat = null;
+    forget();
+    state.attributed = index >= 0 && [view, index];
+    let heat = null;
     if (index >= 0) {
+      const { asked } = state;
       try {
         const { buffers: each, views: named } = await host.ask({ ask: "attribution", row: state.row, view: view.name, index, given: plainGiven(state.given, state.edited) });
-        state.heat = Object.fromEntries(named.map((name, i) => [name, floats(each[i])]));
+        if (asked !== state.asked) return; // moved on: asked again at rest
+        heat = Object.fromEntries(named.map((name, i) => [name, floats(each[i])]));
+        // a card draws differences: from the input less its attribution, that is the attribution
+        state.heat = Object.fromEntries(named.map((name) => [name, state.given[name].map((x, i) => x - heat[name][i])]));
       } catch (error) {
         state.why = error.message;
         status(true);
       }
     }
-    const what = state.heat && `attribution to ${view.classes ? words(view.classes[index]) : words(view.name)}`;
-    for (const card_ of inputs) card_.explain?.(what, state.heat && largestOf(state.heat[card_.view.name]));
+    const what = heat && `attribution to ${view.classes ? words(view.classes[index]) : words(view.name)}`;
+    for (const card_ of inputs) card_.explain?.(what, heat && largestOf(heat[card_.view.name]));
     repaint();
   }
 
-  async function attention() {
-    const on = ui.attention.getAttribute("aria-pressed") !== "true";
+  function forget() {
+    if (!state.heat) return;
+    state.heat = null;
+    for (const card_ of inputs) card_.explain?.(null);
+  }
+
+  async function attention(again = false) {
+    const on = again || ui.attention.getAttribute("aria-pressed") !== "true";
     ui.attention.setAttribute("aria-pressed", String(on));
     ui.matrices.hidden = !on;
     if (!on) return;
     try {
       const { maps, buffers: each } = await host.ask({ ask: "attention", z: Array.from(its.z), row: state.row, given: plainGiven(state.given, state.edited) });
-      drawMatrices(ui.matrices, maps, each.map(floats), its);
+      if (maps.length) drawMatrices(ui.matrices, maps, each.map(floats), its);
+      else ui.matrices.replaceChildren(make("p", {}, "No part of this model attends."));
     } catch (error) {
       ui.matrices.replaceChildren(make("p", { class: "ivk-note" }, error.message));
     }
@@ -375,7 +391,7 @@ function explorer(root, host, scene, buffers) {
 
   function begin() {
     const start = host.get?.("start"), time = host.get?.("time"), z = host.get?.("z");
-    state.time = Number.isFinite(time) ? time : (first?.times[first.peak ?? Math.floor(first.times.length / 2)] ?? 0);
+    state.time = Number.isFinite(time) && timed(scene.views) ? time : (first?.times[first.peak ?? Math.floor(first.times.length / 2)] ?? 0);
     if (Number.isInteger(start) && (k || start >= 0)) setStart(start);
     else setStart(state.start);
     if (z?.length === k && k && z.some((v, i) => Math.abs(v - its.z[i]) > 1e-5)) putCode(z);
