@@ -8,7 +8,6 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
-NBVAL  := -m pytest -n $(JOBS) --dist loadfile --nbval notebooks/
 
 .PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench clean
 
@@ -44,10 +43,8 @@ lab: $(STAMP)    ## JupyterLab at the first notebook
 notebooks: $(STAMP) ## execute the notebooks and store them; where nothing changed, git sees no difference
 	$(BIN)/python notebooks/store.py
 
-# Another number of threads, then another processor: the kernels that a machine from before AVX would take.
-notebooks-matrix: $(STAMP) ## the notebooks with 2 threads, then on an emulated older processor
-	OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 $(BIN)/python $(NBVAL)
-	ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python $(NBVAL)
+notebooks-matrix: $(STAMP) ## the notebooks with 1 and 2 threads, on an emulated older processor and again, as a table
+	$(BIN)/python notebooks/matrix.py -n $(JOBS)
 
 site: $(STAMP)   ## the notebooks as they are stored and the API, as pages in site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
