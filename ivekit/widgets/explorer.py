@@ -26,7 +26,7 @@ from .picture import snapshot
 from .scene import Scene, describe
 from .translate import Translation
 
-SCRIPTS = ("draw.js", "cards.js", "hosts.js", "controls.js", "explorer.js")  # one module, in this order
+SCRIPTS = ("draw.js", "cards.js", "tables.js", "hosts.js", "controls.js", "explorer.js")  # one module, in this order
 STARTS = {"mean": -1, "prior": -2}
 
 

@@ -78,6 +78,14 @@ function latentRows(scene, its) {
   return { rows, groups };
 }
 
+/** Mahalanobis' squared distance of a code from the centre of the data's. */
+function distance(z, centre, precision) {
+  const k = z.length;
+  let sum = 0;
+  for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) sum += (z[i] - centre[i]) * precision[i * k + j] * (z[j] - centre[j]);
+  return sum;
+}
+
 /** What the chosen latent is: its match beside chance, its verdict, its pattern, the views it may touch. */
 function detailCard(scene, its) {
   const canvas = make("canvas", { class: "ivk-pattern", role: "img" }), title = make("h3"), said = make("p"), verdict = make("p", { class: "ivk-verdict" });
@@ -217,7 +225,7 @@ function frame(scene, its, on, k) {
   const facts = its.asks && make("details", { class: "ivk-facts" }, make("summary", {}, "Where this comes from"), make("dl", {}, ...scene.about.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])));
   const title = scene.title ? make("h2", {}, scene.title) : null, warned = scene.warnings.map((w) => make("p", { class: "ivk-warning" }, w));
   const body = make("div", { class: `ivk-main${k || givens.length ? "" : " ivk-alone"}` }, ...(k || givens.length ? [left] : []), right);
-  return { nodes: [...(title ? [title] : []), bar, ...warned, warning, body, ...(facts ? [facts] : [])], right, rows, detail, pad: pad_, padButton, start, row, play, attention, matrices, given, status, alert, far, warning,
+  return { nodes: [...(title ? [title] : []), bar, ...warned, warning, body, ...(facts ? [facts] : [])], right, rows, detail, pad: pad_, padButton, sample, start, row, play, attention, matrices, given, status, alert, far, warning,
     playing: (yes) => { play.firstChild.textContent = yes ? "■ Stop" : "▶ Play"; play.setAttribute("aria-pressed", String(yes)); } };
 }
 

@@ -62,6 +62,15 @@ function largestOf(x, from = 0, to = x.length) {
   return largest;
 }
 
+/** The colours of a theme, dark or light by the page's own background. */
+function paletteOf(root) {
+  const style = getComputedStyle(root), [r, g, b] = style.backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [255, 255, 255];
+  root.dataset.theme = 0.2126 * r + 0.7152 * g + 0.0722 * b < 128 ? "dark" : "light";
+  const names = ["ink", "soft", "faint", "line", "mid", "accent", "band", "bandStrong", "up", "down"];
+  const pal = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--ivk-${name}`).trim()]));
+  return { ...pal, rgb: [1, 3, 5].map((i) => parseInt(pal.accent.slice(i, i + 2), 16)) };
+}
+
 /** A canvas's context in CSS pixels, its bitmap as fine as the screen; null when it is not laid out. */
 function sheet(canvas) {
   const width = canvas.clientWidth, height = canvas.clientHeight, fine = Math.min(3, globalThis.devicePixelRatio || 1);

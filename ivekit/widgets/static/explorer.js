@@ -18,13 +18,13 @@ function explorer(root, host, scene, buffers) {
   const k = scene.latents.length, table = (name) => new Uint32Array(buffers[name].slice().buffer), ends = [];
   const diverging = table("diverging");
   const its = { scene, buffers, z: new Float32Array(k), tables: { diverging, grey: table("grey") }, pal: {}, asks: host.kind === "kernel",
-    move, moveMany, select, lock, setTime, give, giveClass, attribute, repaint, time: () => state.time, write };
+    move, moveMany, select, lock, setTime, give, giveClass, attribute: (view, index) => python.attribute(view, index), repaint, time: () => state.time, write };
   const state = { start: k ? MEAN : 0, row: 0, time: 0, locked: new Set(), moved: new Set(), chosen: -1, given: {}, edited: new Set(), base: null, now: null, band: null,
     decoder: null, busy: false, dirty: false, baseStale: true, rest: 0, frame: 0, banding: false, bandStale: false, played: 0, asked: 0, painted: 0, waiters: [], outside: false, why: "" };
-  const times = [];
+  const times = [], tell = sender(host, state);
 
   // what is seen -----------------------------------------------------------------------------------------------------
-  const ui = frame(scene, its, { reset, sample, play, togglePad, setStart, setRow, attention }, k);
+  const ui = frame(scene, its, { reset, sample, play, togglePad, setStart, setRow, attention: () => python.attention() }, k);
   root.replaceChildren(...ui.nodes);
   const cards = scene.views.map((view) => cardOf({ ...view }, its)), inputs = (scene.given ?? []).map((view) => cardOf({ ...view }, { ...its, asks: false }));
   ui.right.append(...cards.map((c) => c.node), ...inputs.map((c) => c.node));
@@ -32,6 +32,7 @@ function explorer(root, host, scene, buffers) {
     node.classList.add("ivk-input");
     tag.textContent = "given";
   }
+  const python = asking(host, its, state, ui, inputs, () => status(true));
   const timed = (views) => views.find((v) => v.kind === "field") ?? views.find((v) => v.times), first = timed(scene.views) ?? timed(scene.given ?? []);
 
   function write(node, text_) {
@@ -39,11 +40,7 @@ function explorer(root, host, scene, buffers) {
   }
 
   function theme() {
-    const style = getComputedStyle(root), [r, g, b] = style.backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [255, 255, 255];
-    root.dataset.theme = 0.2126 * r + 0.7152 * g + 0.0722 * b < 128 ? "dark" : "light";
-    const of = (name) => style.getPropertyValue(`--ivk-${name}`).trim();
-    for (const name of ["ink", "soft", "faint", "line", "mid", "accent", "band", "bandStrong", "up", "down"]) its.pal[name] = of(name);
-    its.pal.rgb = [1, 3, 5].map((i) => parseInt(its.pal.accent.slice(i, i + 2), 16));
+    Object.assign(its.pal, paletteOf(root));
     ui.rows.forEach(({ thumb }, i) => thumb && ui.detail.drawPattern(thumb, scene.latents[i], diverging, true));
     if (state.chosen >= 0) ui.detail.show(scene.latents[state.chosen]);
     repaint();
@@ -79,7 +76,7 @@ function explorer(root, host, scene, buffers) {
     state.given = givenOf(state.row);
     state.before = givenOf(state.row);
     state.edited.clear();
-    if (ui.matrices.hidden === false) attention(true);
+    if (ui.matrices.hidden === false) python.attention(true);
     state.baseStale = true;
     changed();
   }
@@ -177,7 +174,7 @@ function explorer(root, host, scene, buffers) {
   function changed() {
     state.asked = performance.now();
     state.band = null;
-    forget();
+    python.forget();
     showCode();
     tell("z", Array.from(its.z));
     draw();
@@ -258,25 +255,30 @@ function explorer(root, host, scene, buffers) {
   /** At rest: say in words what is shown, then draw what the other latents may be. */
   function describeLater() {
     clearTimeout(state.rest);
-    state.rest = setTimeout(async () => {
+    const mine = setTimeout(async () => {
       status();
       if (!state.band && !state.busy && state.now) await drawBand();
-      if (state.attributed && !state.heat) await attribute(...state.attributed);
+      if (state.attributed && !state.heat) await python.attribute(...state.attributed);
       for (const card_ of [...cards, ...inputs]) card_.describe();
-      state.rest = 0;
+      if (state.rest === mine) state.rest = 0;
       settle();
     }, REST);
+    state.rest = mine;
   }
 
   async function drawBand() {
-    if (state.banding || !k) return;
+    if (!k) return;
+    if (state.banding) return void (state.bandAgain = true);
     state.banding = true;
-    const { asked } = state, decoder = state.decoder;
-    const band = await decoder.band(question()).catch(() => null);
+    do {
+      state.bandAgain = false;
+      const { asked, decoder } = state, band = await decoder.band(question()).catch(() => null);
+      if (asked !== state.asked || decoder !== state.decoder) continue;
+      state.band = band ?? {};
+      if (band) paint();
+    } while (state.bandAgain);
     state.banding = false;
-    if (asked !== state.asked || decoder !== state.decoder) return;
-    state.band = band ?? {};
-    if (band) paint();
+    settle();
   }
 
   function settle() {
@@ -291,58 +293,7 @@ function explorer(root, host, scene, buffers) {
     ui.status.classList.toggle("ivk-bad", bad);
   }
 
-  // what only Python knows ---------------------------------------------------------------------------------------------
-  async function attribute(view, index) {
-    forget();
-    state.attributed = index >= 0 && [view, index];
-    let heat = null;
-    if (index >= 0) {
-      const { asked } = state;
-      try {
-        const { buffers: each, views: named } = await host.ask({ ask: "attribution", row: state.row, view: view.name, index, given: plainGiven(state.given, state.edited) });
-        if (asked !== state.asked) return; // moved on: asked again at rest
-        heat = Object.fromEntries(named.map((name, i) => [name, floats(each[i])]));
-        // a card draws differences: from the input less its attribution, that is the attribution
-        state.heat = Object.fromEntries(named.map((name) => [name, state.given[name].map((x, i) => x - heat[name][i])]));
-      } catch (error) {
-        state.why = error.message;
-        status(true);
-      }
-    }
-    const what = heat && `attribution to ${view.classes ? words(view.classes[index]) : words(view.name)}`;
-    for (const card_ of inputs) card_.explain?.(what, heat && largestOf(heat[card_.view.name]));
-    repaint();
-  }
-
-  function forget() {
-    if (!state.heat) return;
-    state.heat = null;
-    for (const card_ of inputs) card_.explain?.(null);
-  }
-
-  async function attention(again = false) {
-    const on = again || ui.attention.getAttribute("aria-pressed") !== "true";
-    ui.attention.setAttribute("aria-pressed", String(on));
-    ui.matrices.hidden = !on;
-    if (!on) return;
-    try {
-      const { maps, buffers: each } = await host.ask({ ask: "attention", z: Array.from(its.z), row: state.row, given: plainGiven(state.given, state.edited) });
-      if (maps.length) drawMatrices(ui.matrices, maps, each.map(floats), its);
-      else ui.matrices.replaceChildren(make("p", {}, "No part of this model attends."));
-    } catch (error) {
-      ui.matrices.replaceChildren(make("p", { class: "ivk-note" }, error.message));
-    }
-  }
-
-  // traits that Python sees: at most every 50 ms, and the last value always
-  const outbox = { timer: 0, last: 0 };
-  function tell(name, value) {
-    if (!state.ready || !host.set) return;
-    host.set(name, value);
-    if (outbox.timer) return;
-    outbox.timer = setTimeout(() => { outbox.timer = 0; outbox.last = performance.now(); host.save?.(); }, Math.max(0, 50 - (performance.now() - outbox.last)));
-  }
-
+  // what Python sees and says -------------------------------------------------------------------------------------------
   function hear() {
     const same = (a, b) => a?.length === b.length && a.every((v, i) => Math.abs(v - b[i]) <= 1e-5 * (1 + Math.abs(v)));
     host.watch?.("z", () => {
@@ -372,12 +323,14 @@ function explorer(root, host, scene, buffers) {
     try {
       const decoder = await browserDecoder(host, scene);
       if (decoder) return use(decoder);
-      state.note = host.why ? `the browser cannot: ${host.why}` : "";
+      state.note = host.why ? `the browser cannot: ${host.why}` : "the browser is getting ready";
       status();
-      if (host.kind === "kernel" && !host.why) state.again = setTimeout(takeNet, 5000); // where nobody can announce it
+      if (host.kind !== "kernel") throw new Error(scene.net?.why || "there is no decoder here");
+      if (!host.why) state.again = setTimeout(takeNet, 5000); // where nobody can announce it
     } catch (error) {
       state.note = `the browser cannot: ${error.message}`;
-      status();
+      if (!state.decoder) state.why = state.note;
+      status(!state.decoder);
     }
   }
 
@@ -385,7 +338,10 @@ function explorer(root, host, scene, buffers) {
     state.decoder = decoder;
     root.dataset.decoder = decoder.kind;
     state.baseStale = true;
-    if (decoder.only) ui.rows.forEach((row, i) => (row.input.disabled = !decoder.only.has(i)));
+    if (decoder.only) {
+      ui.rows.forEach((row, i) => (row.input.disabled = !decoder.only.has(i)));
+      ui.start.disabled = ui.sample.hidden = ui.padButton.hidden = true;
+    }
     draw();
   }
 
@@ -422,14 +378,6 @@ function explorer(root, host, scene, buffers) {
     dark.removeEventListener("change", theme);
     host.end?.();
   };
-}
-
-/** Mahalanobis' squared distance of a code from the centre of the data's. */
-function distance(z, centre, precision) {
-  const k = z.length;
-  let sum = 0;
-  for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) sum += (z[i] - centre[i]) * precision[i * k + j] * (z[j] - centre[j]);
-  return sum;
 }
 
 /** An anywidget's view. */

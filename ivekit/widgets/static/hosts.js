@@ -205,3 +205,66 @@ function gridDecoder(scene, buffers) {
     return { outputs, ms: performance.now() - began };
   }, band: async () => null };
 }
+
+/** What tells Python of traits: at most every 50 ms, and the last value always. */
+function sender(host, state) {
+  let timer = 0, last = 0;
+  return (name, value) => {
+    if (!state.ready || !host.set) return;
+    host.set(name, value);
+    if (timer) return;
+    const send = () => {
+      [timer, last] = [0, performance.now()];
+      host.save?.();
+    };
+    timer = setTimeout(send, Math.max(0, 50 - (performance.now() - last)));
+  };
+}
+
+/** What only Python knows: attributions of what is told to what is given, and attention. */
+function asking(host, its, state, ui, inputs, failed) {
+  const now = () => ({ row: state.row, given: plainGiven(state.given, state.edited) });
+
+  function forget() {
+    if (!state.heat) return;
+    state.heat = null;
+    for (const card_ of inputs) card_.explain?.(null);
+  }
+
+  async function attribute(view, index) {
+    forget();
+    state.attributed = index >= 0 && [view, index];
+    if (index < 0) return its.repaint();
+    const { asked } = state, heat = {};
+    try {
+      const { buffers, views } = await host.ask({ ask: "attribution", view: view.name, index, ...now() });
+      if (asked !== state.asked) return; // moved on: asked again at rest
+      views.forEach((name, i) => (heat[name] = floats(buffers[i])));
+    } catch (error) {
+      state.why = error.message;
+      return failed();
+    }
+    // a card draws differences: from the input less its attribution, that is the attribution
+    const less = (name) => state.given[name].map((x, i) => x - (heat[name]?.[i] ?? 0));
+    state.heat = Object.fromEntries(Object.keys(state.given).map((name) => [name, less(name)]));
+    const what = `attribution to ${words((view.classes ?? view.columns ?? [])[index] ?? view.name)}`;
+    for (const { view: { name }, explain } of inputs) if (heat[name]) explain?.(what, largestOf(heat[name]));
+    its.repaint();
+  }
+
+  async function attention(again = false) {
+    const on = again || ui.attention.getAttribute("aria-pressed") !== "true";
+    ui.attention.setAttribute("aria-pressed", String(on));
+    ui.matrices.hidden = !on;
+    if (!on) return;
+    try {
+      const { maps, buffers } = await host.ask({ ask: "attention", z: Array.from(its.z), ...now() });
+      if (maps.length) drawMatrices(ui.matrices, maps, buffers.map(floats), its);
+      else ui.matrices.replaceChildren(make("p", {}, "No part of this model attends."));
+    } catch (error) {
+      ui.matrices.replaceChildren(make("p", { class: "ivk-note" }, error.message));
+    }
+  }
+
+  return { attribute, attention, forget };
+}
