@@ -11,14 +11,16 @@ from .card import card, claim
 from .decoding import class_maps, confusion, generalisation, over_time, ranked, sensor_time
 from .disentanglement import floors, gaps, leak, relation
 from .fields import butterfly, colour_bar, explained, frames, place_colours, reconstruction, topomap
-from .film import animate, film
+from .film import animate, film, pictures, record
 from .points import agreement, calibration, principal_plane, scatter3d, sections, strip
+from .save import save
 from .scoreboard import scoreboard
 from .signals import comparison, fusion_weights, traces
 from .style import COLUMN, CYCLE, LINES, STYLE, legend_above
 from .tables import bars, kl, latents, loss_columns, losses, matrix, presence, scores
 from .trajectories import trajectory
-from .traversal import traversal
+from .traversal import animate_traversal, traversal
+from .traversals import changes, traversals
 
 __all__ = [
     "COLUMN",
@@ -27,6 +29,7 @@ __all__ = [
     "STYLE",
     "agreement",
     "animate",
+    "animate_traversal",
     "attention_browser",
     "attention_evidence",
     "attention_matrix",
@@ -38,6 +41,7 @@ __all__ = [
     "butterfly",
     "calibration",
     "card",
+    "changes",
     "claim",
     "class_maps",
     "colour_bar",
@@ -59,12 +63,15 @@ __all__ = [
     "losses",
     "matrix",
     "over_time",
+    "pictures",
     "place_colours",
     "presence",
     "principal_plane",
     "ranked",
     "reconstruction",
+    "record",
     "relation",
+    "save",
     "scatter3d",
     "scoreboard",
     "scores",
@@ -76,4 +83,5 @@ __all__ = [
     "traces",
     "trajectory",
     "traversal",
+    "traversals",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Int, Real, UInt8
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy import ndarray
 
 from .fields import _colour_bar, _map, topomap
@@ -89,12 +90,56 @@ def animate(
     ...     path.name, path.stat().st_size > 1000
     ('a.gif', True)
     """
-    x, t, path = np.asarray(series, float), np.asarray(times, float), Path(path)
+    x, t = np.asarray(series, float), np.asarray(times, float)
     _moments(x, t, None, 1)
+    limit = limit or float(np.abs(topo.merge(x.T)).max()) or 1.0
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(3.2, 2.6), dpi=100, layout="constrained")
+
+        def draw(i: int) -> None:
+            ax.clear()
+            topomap(x[:, i], topo, ax, limit, unit, colorbar=i == 0)
+            ax.set_title(f"{title}  {1e3 * t[i]:4.0f} ms".strip())
+
+        return record(pictures(figure, draw, len(t)), path, fps)
+
+
+def pictures(figure: Figure, draw: Callable[[int], Any], n: int) -> Iterator[UInt8[ndarray, "h w 3"]]:
+    """What a drawing looks like at each of `n` moments, one picture after another, of even sides, as films need.
+
+    draw : ``draw(i)`` draws moment i on the figure, which is closed at the end. Where its parts are is settled by the
+    first picture.
+
+    >>> figure, ax = plt.subplots(figsize=(1.01, 1), dpi=100)
+    >>> [picture.shape for picture in pictures(figure, lambda i: ax.plot([0, i]), 2)]
+    [(100, 100, 3), (100, 100, 3)]
+    """
+    try:
+        for i in range(n):
+            draw(i)
+            figure.canvas.draw()
+            figure.set_layout_engine("none")  # the places of the first picture are those of all
+            picture = np.array(figure.canvas.buffer_rgba())[..., :3]  # pyright: ignore[reportAttributeAccessIssue]
+            yield picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2]
+    finally:
+        plt.close(figure)
+
+
+def record(pictures: Iterable[UInt8[ndarray, "h w 3"]], path: str | Path, fps: float | int = 12) -> Path:
+    """Store pictures as a film, ``.gif`` for a page or ``.mp4`` for a talk, `fps` of them a second.
+
+    Raises
+    ------
+    ValueError : when the path ends in neither .gif nor .mp4, before the first picture is drawn.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     record((np.full((8, 8, 3), i, np.uint8) for i in (0, 255)), f"{folder}/a.gif").stat().st_size > 0
+    True
+    """
+    path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"a film is stored as .gif or .mp4, not {path.name!r}")
-    limit = limit or float(np.abs(topo.merge(x.T)).max()) or 1.0
-    pictures = _pictures(x, t, topo, unit, limit, title)
     (_gif if path.suffix == ".gif" else _mp4)(pictures, path, fps)
     return path
 
@@ -108,32 +153,14 @@ def _moments(x: ndarray, t: ndarray, at: Any, n: int) -> Int[ndarray, "n"]:
     return np.abs(t[:, None] - np.asarray(at, float)).argmin(0)
 
 
-def _pictures(
-    x: ndarray, t: ndarray, topo: Any, unit: str, limit: float, title: str
-) -> Iterator[UInt8[ndarray, "h w 3"]]:
-    """One picture a sample, of even height and width, as films need."""
-    with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(3.2, 2.6), dpi=100, layout="constrained")
-        try:
-            for i in range(len(t)):
-                ax.clear()
-                topomap(x[:, i], topo, ax, limit, unit, colorbar=i == 0)
-                ax.set_title(f"{title}  {1e3 * t[i]:4.0f} ms".strip())
-                figure.canvas.draw()
-                figure.set_layout_engine("none")  # the places of the first picture are those of all
-                yield np.array(figure.canvas.buffer_rgba())[..., :3]  # pyright: ignore[reportAttributeAccessIssue]
-        finally:
-            plt.close(figure)
-
-
-def _gif(pictures: Iterator[UInt8[ndarray, "h w 3"]], path: Path, fps: float | int) -> None:
+def _gif(pictures: Iterable[UInt8[ndarray, "h w 3"]], path: Path, fps: float | int) -> None:
     from PIL import Image
 
     first, *rest = [Image.fromarray(picture) for picture in pictures]
     first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
 
 
-def _mp4(pictures: Iterator[UInt8[ndarray, "h w 3"]], path: Path, fps: float | int) -> None:
+def _mp4(pictures: Iterable[UInt8[ndarray, "h w 3"]], path: Path, fps: float | int) -> None:
     from fractions import Fraction
 
     import av
