@@ -1,4 +1,4 @@
-// Numbers in, pixels out: field maps, waveforms, frames and bars on canvases. Plain functions without state of their own.
+// Numbers in, pixels out: maps, waveforms, frames and bars on canvases. Functions without state of their own.
 
 const OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
@@ -49,7 +49,8 @@ function ticks(low, high, about = 4) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((m) => m >= raw * 0.7);
   const found = [], places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  for (let i = Math.ceil(low / step - 1e-6); i * step <= high + step * 1e-6; i++) found.push([i * step, (i * step).toFixed(places).replace("-", "−")]);
+  for (let i = Math.ceil(low / step - 1e-6); i * step <= high + step * 1e-6;
+    i++) found.push([i * step, (i * step).toFixed(places).replace("-", "−")]);
   return found;
 }
 
@@ -64,7 +65,8 @@ function largestOf(x, from = 0, to = x.length) {
 
 /** The colours of a theme, dark or light by the page's own background. */
 function paletteOf(root) {
-  const style = getComputedStyle(root), [r, g, b] = style.backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [255, 255, 255];
+  const style = getComputedStyle(root), [r, g, b] = style.backgroundColor.match(/[\d.]+/g)?.map(Number)
+    ?? [255, 255, 255];
   root.dataset.theme = 0.2126 * r + 0.7152 * g + 0.0722 * b < 128 ? "dark" : "light";
   const names = ["ink", "soft", "faint", "line", "mid", "accent", "band", "bandStrong", "up", "down"];
   const pal = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--ivk-${name}`).trim()]));
@@ -73,7 +75,8 @@ function paletteOf(root) {
 
 /** A canvas's context in CSS pixels, its bitmap as fine as the screen; null when it is not laid out. */
 function sheet(canvas) {
-  const width = canvas.clientWidth, height = canvas.clientHeight, fine = Math.min(3, globalThis.devicePixelRatio || 1);
+  const width = canvas.clientWidth, height = canvas.clientHeight,
+    fine = Math.min(3, globalThis.devicePixelRatio || 1);
   if (!width || !height) return null;
   const w = Math.round(width * fine), h = Math.round(height * fine);
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
@@ -136,7 +139,8 @@ function headMap(topo, matrix, inside) {
 /** The values that are interpolated: those of the map's sensors, planar pairs as their root mean square. */
 function atSensors(head, values, sample, stride) {
   const { picks, pairs } = head.topo, at = head.at;
-  if (pairs) pairs.forEach(([i, j], k) => { at[k] = Math.hypot(values[i * stride + sample], values[j * stride + sample]) / Math.SQRT2; });
+  if (pairs) pairs.forEach(([i, j], k) => { at[k] = Math.hypot(values[i * stride + sample],
+    values[j * stride + sample]) / Math.SQRT2; });
   else for (let k = 0; k < at.length; k++) at[k] = values[(picks ? picks[k] : k) * stride + sample];
   return at;
 }
@@ -154,7 +158,8 @@ function interpolate(head, at) {
 function headPaths(head, width, height) {
   if (head.paths?.width === width && head.paths?.height === height) return head.paths;
   const { outlines, extent, border, pos } = head.topo, lines = Object.values(outlines);
-  const xs = [extent[0], extent[1], ...lines.flatMap((l) => l[0])], ys = [extent[2], extent[3], ...lines.flatMap((l) => l[1])];
+  const xs = [extent[0], extent[1], ...lines.flatMap((l) => l[0])],
+    ys = [extent[2], extent[3], ...lines.flatMap((l) => l[1])];
   const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const k = Math.min((width - 4) / (x1 - x0), (height - 4) / (y1 - y0));
   const X = (x) => width / 2 + (x - (x0 + x1) / 2) * k, Y = (y) => height / 2 - (y - (y0 + y1) / 2) * k;
@@ -194,7 +199,7 @@ function drawMap(canvas, head, at, limit, table, ink, thumb = false) {
   if (edge) ctx.stroke(edge);
   if (thumb) return ctx.restore();
   ctx.strokeStyle = ink;
-  ctx.lineWidth = 1.2;
+  ctx.lineWidth = 1;
   ctx.stroke(outline);
   if (edge) ctx.clip(edge); // on the map, which is light on every page, lines are dark
   ctx.strokeStyle = "#1b2026";
@@ -220,7 +225,8 @@ function contours(ctx, head, step, [left, top, width, height]) {
     for (let x = 0; x + 1 < size; x++) {
       const i = y * size + x;
       if (inside && !inside[i]) continue;
-      const a = field[i] * inverse, b = field[i + 1] * inverse, c = field[i + size + 1] * inverse, d = field[i + size] * inverse;
+      const a = field[i] * inverse, b = field[i + 1] * inverse, c = field[i + size + 1] * inverse,
+        d = field[i + size] * inverse;
       const low = Math.ceil(Math.min(a, b, c, d)), high = Math.floor(Math.max(a, b, c, d));
       for (let level = low; level <= high; level++) {
         let began = 0;
@@ -255,7 +261,8 @@ function axes(store, on, box, x, y, pal, more = null) {
 
 /** Sensors in the colours of their lines, as a small head in a corner. */
 function colourKey(ctx, topo, colours, x, y, radius) {
-  const far = largestOf(topo.pos.flat()) || 1, of = (i) => (topo.pairs ? topo.pairs[i][0] : topo.picks ? topo.picks[i] : i);
+  const far = largestOf(topo.pos.flat()) || 1, of = (i) => (topo.pairs ? topo.pairs[i][0] : topo.picks
+    ? topo.picks[i] : i);
   topo.pos.forEach(([a, b], i) => {
     ctx.fillStyle = colours[of(i)];
     ctx.fillRect(x + (a / far) * radius - 1, y - (b / far) * radius - 1, 2, 2);
@@ -263,14 +270,16 @@ function colourKey(ctx, topo, colours, x, y, radius) {
 }
 
 function drawAxes(ctx, { x0, x1, y0, y1 }, x, y, pal) {
-  const X = (v) => x0 + ((v - x.low) / (x.high - x.low)) * (x1 - x0), Y = (v) => y1 - ((v - y.low) / (y.high - y.low)) * (y1 - y0);
+  const X = (v) => x0 + ((v - x.low) / (x.high - x.low)) * (x1 - x0),
+    Y = (v) => y1 - ((v - y.low) / (y.high - y.low)) * (y1 - y0);
   for (const [v, said] of ticks(y.low, y.high, Math.max(2, (y1 - y0) / 40))) {
     line(ctx, x0, Y(v), x1, Y(v), v === 0 ? pal.mid : pal.line, v === 0 ? 1 : 0.6);
     text(ctx, said, x0 - 5, Y(v), pal.soft, "right");
   }
   if (x.low < 0 && x.high > 0) line(ctx, X(0), y0, X(0), y1, pal.mid, 0.8, [3, 3]);
   if (!x.bare) {
-    for (const [v, said] of ticks(x.low, x.high, Math.max(2, (x1 - x0) / 90))) text(ctx, said, X(v), y1 + 5, pal.soft, "center", "top");
+    for (const [v, said] of ticks(x.low, x.high, Math.max(2, (x1 - x0) / 90))) text(ctx, said, X(v), y1 + 5,
+      pal.soft, "center", "top");
     if (x.label) text(ctx, x.label, (x0 + x1) / 2, y1 + 19, pal.soft, "center", "top");
   }
   if (!y.label) return;
@@ -319,7 +328,8 @@ function colourBar(label, unsigned = false) {
       strip.dataset.of = `${from} ${to}`;
       const bytes = new Uint8Array(table.buffer), first = unsigned ? 128 : 0;
       const stops = Array.from({ length: 9 }, (_, i) => Math.round(first + ((255 - first) * i) / 8) * 4);
-      strip.style.background = `linear-gradient(90deg, ${stops.map((j) => `rgb(${bytes[j]} ${bytes[j + 1]} ${bytes[j + 2]})`).join(", ")})`;
+      const colours = stops.map((j) => `rgb(${bytes[j]} ${bytes[j + 1]} ${bytes[j + 2]})`);
+      strip.style.background = `linear-gradient(90deg, ${colours.join(", ")})`;
       [low.textContent, middle.textContent, high.textContent] = [say(from), say((from + to) / 2), say(to)];
     }
   } };

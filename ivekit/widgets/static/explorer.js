@@ -2,38 +2,49 @@
 
 const REST = 150; // ms without a move, after which the band is drawn
 const PATIENCE = 2000; // ms after which a kernel that has not answered is said to be gone
-const MEAN = -1, PRIOR = -2;
+
+const OUTSIDE = "Outside the data: fewer than 1 % of the trials lie this far out. What is shown here is extrapolated.";
 
 /** Build an explorer in an element; gives back what takes it down. */
 async function mount(el, host) {
-  const root = make("div", { class: "ivk", "data-testid": "explorer" }, make("p", { role: "status", class: "ivk-wait" }, "waiting for the model …"));
+  const root = make("div", { class: "ivk", "data-testid": "explorer" },
+    make("p", { role: "status", class: "ivk-wait" }, "waiting for the model …"));
   el.replaceChildren(root);
-  const late = setTimeout(() => (root.firstChild.textContent = "No kernel answers. Run this cell again."), 5 * PATIENCE);
+  const late = setTimeout(() => (root.firstChild.textContent = "No kernel answers. Run this cell again."),
+    5 * PATIENCE);
   const { scene, buffers } = await host.scene();
   clearTimeout(late);
   return explorer(root, host, scene, buffers);
 }
 
 function explorer(root, host, scene, buffers) {
-  const k = scene.latents.length, table = (name) => new Uint32Array(buffers[name].slice().buffer), ends = [];
+  const k = scene.latents.length, table = (name) => new Uint32Array(buffers[name].slice().buffer);
   const diverging = table("diverging");
-  const its = { scene, buffers, z: new Float32Array(k), tables: { diverging, grey: table("grey") }, pal: {}, asks: host.kind === "kernel",
-    move, moveMany, select, lock, setTime, give, giveClass, attribute: (view, index) => python.attribute(view, index), repaint, time: () => state.time, write };
-  const state = { start: k ? MEAN : 0, row: 0, time: 0, locked: new Set(), moved: new Set(), chosen: -1, given: {}, edited: new Set(), base: null, now: null, band: null,
-    decoder: null, busy: false, dirty: false, baseStale: true, rest: 0, frame: 0, banding: false, bandStale: false, played: 0, asked: 0, painted: 0, waiters: [], outside: false, why: "" };
-  const times = [], tell = sender(host, state);
+  const its = { scene, buffers, z: new Float32Array(k), tables: { diverging, grey: table("grey") }, pal: {},
+    asks: host.kind === "kernel",
+    move, moveMany, select, lock, setTime, give, giveClass,
+      attribute: (view, index) => python.attribute(view, index), repaint, time: () => state.time, write };
+  const state = { start: k ? MEAN : 0, row: 0, time: 0, locked: new Set(), moved: new Set(), chosen: -1, given: {},
+    edited: new Set(), base: null, now: null, band: null,
+    decoder: null, busy: false, dirty: false, baseStale: true, rest: 0, frame: 0, banding: false, bandAgain: false,
+      played: 0, asked: 0, painted: 0, waiters: [], outside: false, why: "" };
+  const times = [], tell = sender(host, state), from = startsOf(scene, buffers, k);
 
-  // what is seen -----------------------------------------------------------------------------------------------------
-  const ui = frame(scene, its, { reset, sample, play, togglePad, setStart, setRow, attention: () => python.attention() }, k);
+  // what is seen ----------------------------------------------------------------------------------------------------
+  const ui = frame(scene, its, { reset, sample, play: () => play(), togglePad, setStart, setRow,
+    attention: () => python.attention() }, k);
   root.replaceChildren(...ui.nodes);
-  const cards = scene.views.map((view) => cardOf({ ...view }, its)), inputs = (scene.given ?? []).map((view) => cardOf({ ...view }, { ...its, asks: false }));
+  const cards = scene.views.map((view) => cardOf({ ...view }, its)),
+    inputs = (scene.given ?? []).map((view) => cardOf({ ...view }, { ...its, asks: false }));
   ui.right.append(...cards.map((c) => c.node), ...inputs.map((c) => c.node));
   for (const { node, tag } of inputs) {
     node.classList.add("ivk-input");
     tag.textContent = "given";
   }
+  const play = player(its, state, root, ui);
   const python = asking(host, its, state, ui, inputs, () => status(true));
-  const timed = (views) => views.find((v) => v.kind === "field") ?? views.find((v) => v.times), first = timed(scene.views) ?? timed(scene.given ?? []);
+  const timed = (views) => views.find((v) => v.kind === "field") ?? views.find((v) => v.times),
+    first = timed(scene.views) ?? timed(scene.given ?? []);
 
   function write(node, text_) {
     if (node.textContent !== text_) node.textContent = text_;
@@ -46,14 +57,7 @@ function explorer(root, host, scene, buffers) {
     repaint();
   }
 
-  // where one starts ---------------------------------------------------------------------------------------------------
-  const codeOf = (start) => (start === MEAN ? Float32Array.from(scene.mean) : start === PRIOR || !k ? new Float32Array(k) : buffers.codes.slice(start * k, start * k + k));
-  const givenOf = (row) => Object.fromEntries((scene.given ?? []).map(({ name, shape }) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    return [name, Float32Array.from(buffers[`given:${name}`].subarray(row * size, row * size + size))];
-  }));
-  const sds = () => (state.start >= 0 ? buffers.sds.subarray(state.start * k, state.start * k + k) : Float32Array.from(scene.latents, (l) => (state.start === PRIOR ? 1 : l.sd)));
-
+  // where one starts ------------------------------------------------------------------------------------------------
   function setStart(start) {
     state.start = start;
     if (start >= 0) state.row = start;
@@ -70,18 +74,18 @@ function explorer(root, host, scene, buffers) {
 
   function reset(codes = true) {
     if (codes !== false) {
-      its.z.set(codeOf(state.start));
+      its.z.set(from.code(state.start));
       state.moved.clear();
     }
-    state.given = givenOf(state.row);
-    state.before = givenOf(state.row);
+    state.given = from.given(state.row);
+    state.before = from.given(state.row);
     state.edited.clear();
     if (ui.matrices.hidden === false) python.attention(true);
     state.baseStale = true;
     changed();
   }
 
-  // what is moved ------------------------------------------------------------------------------------------------------
+  // what is moved ---------------------------------------------------------------------------------------------------
   function move(i, value) {
     select(i);
     moveMany([[i, value]], true);
@@ -90,7 +94,8 @@ function explorer(root, host, scene, buffers) {
   function moveMany(pairs, evenLocked = false) {
     for (const [i, value] of pairs) {
       if (!evenLocked && state.locked.has(i)) continue;
-      if (state.decoder?.only && state.decoder.only.has(i)) its.z.set(codeOf(MEAN)); // a grid knows one latent at a time
+      if (state.decoder?.only && state.decoder.only.has(i)) its.z.set(from.code(MEAN));
+        // a grid knows one latent at a time
       its.z[i] = value;
       state.moved.add(i);
       if (state.chosen !== i) select(i);
@@ -129,22 +134,6 @@ function explorer(root, host, scene, buffers) {
     changed();
   }
 
-  /** Take the chosen latent through its range and back, four seconds a turn, until stopped. */
-  function play() {
-    cancelAnimationFrame(state.played);
-    const i = state.chosen, on = !state.played && i >= 0 && !state.locked.has(i);
-    state.played = 0;
-    ui.playing(on);
-    if (!on) return;
-    const { low, high } = scene.latents[i], middle = (low + high) / 2, half = (high - low) / 2, phase = Math.asin(Math.min(1, Math.max(-1, (its.z[i] - middle) / half))), began = performance.now();
-    const step = () => {
-      if (!root.isConnected || state.chosen !== i || state.locked.has(i)) return play();
-      moveMany([[i, middle + half * Math.sin(phase + ((performance.now() - began) * Math.PI) / 2000)]]);
-      state.played = requestAnimationFrame(step);
-    };
-    state.played = requestAnimationFrame(step);
-  }
-
   function togglePad() {
     ui.pad.node.hidden = !ui.pad.node.hidden;
     ui.padButton.setAttribute("aria-pressed", String(!ui.pad.node.hidden));
@@ -181,19 +170,22 @@ function explorer(root, host, scene, buffers) {
   }
 
   function showCode() {
-    const from = codeOf(state.start);
-    ui.rows.forEach((row, i) => row.set(its.z[i], from[i]));
+    const began = from.code(state.start);
+    ui.rows.forEach((row, i) => row.set(its.z[i], began[i]));
     ui.given.set(state.given);
     const { centre, limit } = scene.support ?? {};
     const far = k && limit ? distance(its.z, centre, buffers.precision) : 0, outside = far > limit;
-    if (outside !== state.outside) write(ui.alert, outside ? "Outside the data: no more than 1 % of the trials' codes lie this far out. What is shown here is extrapolated." : "");
+    if (outside !== state.outside) write(ui.alert,
+      outside ? OUTSIDE : "");
     state.outside = outside;
     write(ui.far, outside ? `squared distance ${say(far)}, the data end at ${say(limit)}` : "");
     ui.warning.hidden = !outside;
   }
 
-  // decode and paint -----------------------------------------------------------------------------------------------------
-  const question = () => ({ z: its.z.slice(), row: state.row, start: state.start, given: state.given, edited: state.edited, latent: Math.max(0, state.chosen), sds: sds(), moved: [...state.moved], fromPrior: state.start === PRIOR });
+  // decode and paint ------------------------------------------------------------------------------------------------
+  const question = () => ({ z: its.z.slice(), row: state.row, start: state.start, given: state.given,
+    edited: state.edited, latent: Math.max(0, state.chosen), sds: from.sds(state.start), moved: [...state.moved],
+    fromPrior: state.start === PRIOR });
 
   async function draw() {
     state.dirty = true;
@@ -215,10 +207,13 @@ function explorer(root, host, scene, buffers) {
   }
 
   async function once() {
-    const { asked, decoder } = state, slow = setTimeout(() => { state.why = "the kernel does not answer; the picture is the last it sent"; status(true); }, PATIENCE);
+    const { asked, decoder } = state,
+      slow = setTimeout(() => { state.why = "the kernel does not answer; the picture is the last it sent";
+      status(true); }, PATIENCE);
     const it = question();
     if (decoder.kind !== "kernel") clearTimeout(slow);
-    const atStart = state.baseStale && { ...it, z: codeOf(decoder.only ? MEAN : state.start), given: givenOf(state.row), edited: new Set() };
+    const atStart = state.baseStale && { ...it, z: from.code(decoder.only ? MEAN : state.start),
+      given: from.given(state.row), edited: new Set() };
     state.baseStale = false;
     let found;
     try {
@@ -243,7 +238,8 @@ function explorer(root, host, scene, buffers) {
       const { name } = card_.view;
       card_.paint(now[name], base[name], band?.[name], now[`${name}.sd`]);
     }
-    for (const card_ of inputs) card_.paint(state.given[card_.view.name], (state.heat ?? state.before)[card_.view.name]);
+    for (const card_ of inputs) card_.paint(state.given[card_.view.name],
+      (state.heat ?? state.before)[card_.view.name]);
     ui.pad?.paint();
     root.dataset.painted = ++state.painted;
   }
@@ -272,8 +268,9 @@ function explorer(root, host, scene, buffers) {
     state.banding = true;
     do {
       state.bandAgain = false;
-      const { asked, decoder } = state, band = await decoder.band(question()).catch(() => null);
-      if (asked !== state.asked || decoder !== state.decoder) continue;
+      const { asked, decoder } = state, stale = () => asked !== state.asked || decoder !== state.decoder;
+      const band = await decoder.band({ ...question(), stale }).catch(() => null);
+      if (stale()) continue;
       state.band = band ?? {};
       if (band) paint();
     } while (state.bandAgain);
@@ -287,15 +284,17 @@ function explorer(root, host, scene, buffers) {
   }
 
   function status(bad = false) {
-    const where = { browser: "decoded in the browser", kernel: "decoded by the kernel", grid: "precomputed: one latent at a time, from the mean" }[state.decoder?.kind] ?? "loading the decoder";
+    const where = { browser: "decoded in the browser", kernel: "decoded by the kernel",
+      grid: "precomputed: one latent at a time, from the mean" }[state.decoder?.kind] ?? "loading the decoder";
     const last = times.at(-1), extra = state.decoder?.kind === "kernel" && state.note ? ` (${state.note})` : "";
     write(ui.status, state.why || `${where}${extra}${last ? `, ${Math.max(1, Math.round(last[0]))} ms` : ""}`);
     ui.status.classList.toggle("ivk-bad", bad);
   }
 
-  // what Python sees and says -------------------------------------------------------------------------------------------
+  // what Python sees and says ------------------------------------------------------------------------------------------
   function hear() {
-    const same = (a, b) => a?.length === b.length && a.every((v, i) => Math.abs(v - b[i]) <= 1e-5 * (1 + Math.abs(v)));
+    const same = (a, b) => a?.length === b.length && a.every((v, i) => Math.abs(v - b[i]) <= 1e-5 * (1
+      + Math.abs(v)));
     host.watch?.("z", () => {
       const z = host.get("z");
       if (z?.length === k && !same(z, its.z)) putCode(z);
@@ -313,9 +312,9 @@ function explorer(root, host, scene, buffers) {
   }
 
   function putCode(z) {
-    const from = codeOf(state.start);
+    const began = from.code(state.start);
     its.z.set(z);
-    state.moved = new Set([...z.keys()].filter((i) => Math.abs(z[i] - from[i]) > 1e-5));
+    state.moved = new Set([...z.keys()].filter((i) => Math.abs(z[i] - began[i]) > 1e-5));
     changed();
   }
 
@@ -347,7 +346,8 @@ function explorer(root, host, scene, buffers) {
 
   function begin() {
     const start = host.get?.("start"), time = host.get?.("time"), z = host.get?.("z");
-    state.time = Number.isFinite(time) && timed(scene.views) ? time : (first?.times[first.peak ?? Math.floor(first.times.length / 2)] ?? 0);
+    state.time = Number.isFinite(time) && timed(scene.views) ? time
+      : (first?.times[first.peak ?? Math.floor(first.times.length / 2)] ?? 0);
     if (Number.isInteger(start) && (k || start >= 0)) setStart(start);
     else setStart(state.start);
     if (z?.length === k && k && z.some((v, i) => Math.abs(v - its.z[i]) > 1e-5)) putCode(z);
@@ -361,11 +361,14 @@ function explorer(root, host, scene, buffers) {
     status();
   }
 
-  const watchSize = new ResizeObserver(() => repaint()), dark = matchMedia("(prefers-color-scheme: dark)"), skin = new MutationObserver(theme);
+  const watchSize = new ResizeObserver(() => repaint()), dark = matchMedia("(prefers-color-scheme: dark)"),
+    skin = new MutationObserver(theme);
   watchSize.observe(root);
   dark.addEventListener("change", theme);
-  skin.observe(document.body, { attributes: true, attributeFilter: ["class", "data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-kind"] });
-  root.ivekit = { z: () => Array.from(its.z), outputs: () => state.now, times, settled: () => new Promise((done) => { state.waiters.push(done); settle(); }) };
+  skin.observe(document.body, { attributes: true, attributeFilter: ["class", "data-jp-theme-name",
+    "data-jp-theme-light", "data-vscode-theme-kind"] });
+  root.ivekit = { z: () => Array.from(its.z), outputs: () => state.now, times,
+    settled: () => new Promise((done) => { state.waiters.push(done); settle(); }) };
   begin();
   theme();
   return () => {

@@ -43,7 +43,8 @@ function kernelHost(model) {
     ask,
     async scene() {
       const { scene, names, buffers } = await ask({ ask: "scene" });
-      return { scene, buffers: Object.fromEntries(names.map(({ name, dtype }, i) => [name, dtype === "u1" ? buffers[i] : floats(buffers[i])])) };
+      return { scene, buffers: Object.fromEntries(names.map(({ name, dtype }, i) => [name,
+        dtype === "u1" ? buffers[i] : floats(buffers[i])])) };
     },
     runtime: async () => (await ask({ ask: "runtime" })).buffers,
     why: "",
@@ -98,8 +99,10 @@ async function browserDecoder(host, scene) {
   const once = async (z, n, given) => {
     const feeds = {};
     scene.net.inputs.forEach((name, i) => {
-      const values = name === "z" ? z : repeated(given[name.slice(6)], n), shape = name === "z" ? [n, k] : [n, ...shapes[name]];
-      feeds[session.inputNames.includes(name) ? name : session.inputNames[i]] = new ort.Tensor("float32", values, shape);
+      const values = name === "z" ? z : repeated(given[name.slice(6)], n),
+        shape = name === "z" ? [n, k] : [n, ...shapes[name]];
+      feeds[session.inputNames.includes(name) ? name : session.inputNames[i]] = new ort.Tensor("float32", values,
+        shape);
     });
     const found = await session.run(feeds), outputs = {};
     scene.net.outputs.forEach((name, i) => {
@@ -133,11 +136,12 @@ function standardNormals(n, seed = 0) {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  return Float32Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
+  return Float32Array.from({ length: n },
+    () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
 }
 
-/** Draws of everything that was not set by hand, decoded at once; 5 % and 95 % of them at each place. */
-async function bandOf(scene, run, { z, sds, moved, given, fromPrior }) {
+/** Draws of everything that was not set by hand, decoded side by side; 5 % and 95 % of them at each place. */
+async function bandOf(scene, run, { z, sds, moved, given, fromPrior, stale }) {
   const k = z.length, draws = new Float32Array(BAND_DRAWS * k), eps = standardNormals(BAND_DRAWS * k);
   const fixed = new Set(moved);
   for (let d = 0; d < BAND_DRAWS; d++) {
@@ -145,17 +149,23 @@ async function bandOf(scene, run, { z, sds, moved, given, fromPrior }) {
       draws[d * k + i] = fixed.has(i) ? z[i] : (fromPrior ? 0 : z[i]) + eps[d * k + i] * sds[i];
     }
   }
-  const outputs = await run(draws, BAND_DRAWS, given), band = {};
-  for (const view of scene.views) {
-    if (["film", "picture", "classes"].includes(view.kind)) continue;
-    band[view.name] = tails(outputs[view.name], BAND_DRAWS);
+  const shown = scene.views.filter(({ kind }) => !["film", "picture", "classes", "text"].includes(kind));
+  const all = {}, at_once = BAND_DRAWS / 4; // so that a hand that moves again does not wait for all of them
+  for (let d = 0; d < BAND_DRAWS; d += at_once) {
+    const outputs = await run(draws.slice(d * k, (d + at_once) * k), at_once, given);
+    if (stale()) return null;
+    for (const { name } of shown) {
+      all[name] ??= new Float32Array(outputs[name].length * 4);
+      all[name].set(outputs[name], (d / at_once) * outputs[name].length);
+    }
   }
-  return band;
+  return Object.fromEntries(shown.map(({ name }) => [name, tails(all[name], BAND_DRAWS)]));
 }
 
 /** The central 90 % of n draws at each place, linear between draws. */
 function tails(values, n) {
-  const size = values.length / n, low = new Float32Array(size), high = new Float32Array(size), sorted = new Float32Array(n);
+  const size = values.length / n, low = new Float32Array(size), high = new Float32Array(size),
+    sorted = new Float32Array(n);
   const at = 0.05 * (n - 1), i = Math.floor(at), w = at - i;
   for (let p = 0; p < size; p++) {
     for (let d = 0; d < n; d++) {
@@ -178,13 +188,16 @@ function kernelDecoder(host, scene) {
     const outputs = Object.fromEntries(scene.net.outputs.map((name, i) => [name, floats(answer.buffers[i])]));
     return { outputs, ms: answer.ms ?? performance.now() - began };
   }, async band({ z, start, moved, given, edited, row }) {
-    const answer = await host.ask({ ask: "band", z: Array.from(z), row: start, moved, given: plainGiven(given, row === Math.max(0, start) ? edited : Object.keys(given)) });
-    return Object.fromEntries(scene.views.map((view, i) => [view.name, [floats(answer.buffers[2 * i]), floats(answer.buffers[2 * i + 1])]]));
+    const answer = await host.ask({ ask: "band", z: Array.from(z), row: start, moved,
+      given: plainGiven(given, row === Math.max(0, start) ? edited : Object.keys(given)) });
+    return Object.fromEntries(scene.views.map((view, i) => [view.name,
+      [floats(answer.buffers[2 * i]), floats(answer.buffers[2 * i + 1])]]));
   } };
 }
 
 /** Of what the network needs beside the code, the inputs that were changed by hand. */
-const plainGiven = (given, edited) => Object.fromEntries([...(edited ?? [])].map((name) => [name, Array.from(given[name])]));
+const plainGiven = (given, edited) => Object.fromEntries([...(edited ?? [])].map((name) => [name,
+  Array.from(given[name])]));
 
 /** Precomputed traversals, one latent at a time from the mean, linear between their steps. */
 function gridDecoder(scene, buffers) {
@@ -197,9 +210,11 @@ function gridDecoder(scene, buffers) {
     while (i < at.length - 2 && at[i + 1] <= v) i++;
     const w = Math.min(1, Math.max(0, (v - at[i]) / (at[i + 1] - at[i])));
     for (const { name, scale, offset } of views) {
-      const grid = buffers[`grid:${name}`], n = grid.length / (rows.length * steps), from = (row * steps + i) * n, out = new Float32Array(n);
+      const grid = buffers[`grid:${name}`], n = grid.length / (rows.length * steps), from = (row * steps + i) * n,
+        out = new Float32Array(n);
       const part = (x, j) => (Array.isArray(x) ? x[j % x.length] : x);
-      for (let j = 0; j < n; j++) out[j] = part(offset, j) + part(scale, j) * ((1 - w) * grid[from + j] + w * grid[from + n + j]);
+      for (let j = 0; j < n; j++) out[j] = part(offset, j) + part(scale, j) * ((1 - w) * grid[from + j]
+        + w * grid[from + n + j]);
       outputs[name] = out;
     }
     return { outputs, ms: performance.now() - began };

@@ -4,13 +4,16 @@
 function numbersCard(view, its) {
   const n = view.columns.length, height = 38 * n + 18;
   const wide = (x, i) => (Array.isArray(x) ? x[i] : (view.high[i] - view.low[i]) / 2);
-  const bars = figure(view, "bars", "mean", "rows"), change = figure(view, "bars-change", "change from start", "rows");
+  const bars = figure(view, "bars", "mean", "rows"), change = figure(view, "bars-change", "change from start",
+    "rows");
   for (const { canvas } of [bars, change]) canvas.style.height = `${height}px`;
-  const made = card(view, make("div", { class: "ivk-pair ivk-uneven" }, bars.node, change.node), chooser(view, view.columns, its).label);
+  const made = card(view, make("div", { class: "ivk-pair ivk-uneven" }, bars.node, change.node),
+    chooser(view, view.columns, its).label);
   const units = view.units.map((u, i) => (view.kinds[i] === "probability" && u === "0 or 1" ? "probability" : u));
   const state = { said: [] };
   function row(ctx, i, width, now, base, sd, band) {
-    const { pal } = its, y = 38 * i + 25, low = Math.min(view.low[i], now[i]), high = Math.max(view.high[i], now[i]), x0 = 8, x1 = width - 8;
+    const { pal } = its, y = 38 * i + 25, low = Math.min(view.low[i], now[i]), high = Math.max(view.high[i], now[i]),
+      x0 = 8, x1 = width - 8;
     const X = (v) => x0 + ((Math.min(high, Math.max(low, v)) - low) / (high - low)) * (x1 - x0);
     const spread = sd && view.kinds[i] !== "probability" ? sd[i] : 0;
     const said = say(now[i]) + (spread ? ` ± ${say(spread, 2)}` : "");
@@ -27,7 +30,8 @@ function numbersCard(view, its) {
     text(ctx, say(high, 2), x1 + 8, y + 9, pal.faint, "right", "middle", SMALL);
   }
   function rowChange(ctx, i, width, now, base) {
-    const { pal } = its, y = 38 * i + 25, change_ = now[i] - base[i], limit = scaleFor(wide(view.limit_change, i), Math.abs(change_)), middle = width / 2;
+    const { pal } = its, y = 38 * i + 25, change_ = now[i] - base[i],
+      limit = scaleFor(wide(view.limit_change, i), Math.abs(change_)), middle = width / 2;
     const by = Math.abs(change_) < 1e-5 * limit ? 0 : change_; // two decoders differ in their last digits
     line(ctx, 4, y, width - 4, y, pal.line, 1);
     line(ctx, middle, y - 5, middle, y + 5, pal.soft, 1);
@@ -62,16 +66,21 @@ function dot(ctx, x, y, colour) {
 /** Signals below one another, each on its own scale, under the common cursor. */
 function tracesCard(view, its) {
   const [c, t] = view.shape, strip = Math.max(44, Math.min(120, 260 / c)), height = strip * c + 40;
-  const traces = figure(view, "traces", "dotted: at the start", "wide"), stores = Array.from({ length: c }, () => ({})), limits = [];
+  const traces = figure(view, "traces", "dotted: at the start", "wide"),
+    stores = Array.from({ length: c }, () => ({})), limits = [];
   traces.canvas.style.height = `${height}px`;
-  const box = () => traces.canvas.clientWidth && { x0: 56, x1: traces.canvas.clientWidth - 8, y0: 4, y1: height - 36 };
-  const cursor = cursorOf(view, its, box, traces.canvas), named = c > 1 || (view.names?.[0] && view.names[0] !== view.name), note = make("p", { class: "ivk-note" });
+  const box = () => traces.canvas.clientWidth && { x0: 56, x1: traces.canvas.clientWidth - 8, y0: 4,
+    y1: height - 36 };
+  const cursor = cursorOf(view, its, box, traces.canvas), named = c > 1 || (view.names?.[0]
+    && view.names[0] !== view.name), note = make("p", { class: "ivk-note" });
   traces.node.append(cursor.input, note);
   const made = card(view, traces.node);
   function range(now, base, s) {
-    const all = [...now.subarray(s * t, s * t + t), ...base.subarray(s * t, s * t + t)], a = Math.min(...all), b = Math.max(...all);
+    const all = [...now.subarray(s * t, s * t + t), ...base.subarray(s * t, s * t + t)], a = Math.min(...all),
+      b = Math.max(...all);
     const was = limits[s];
-    if (!was || a < was[0] || b > was[1]) limits[s] = [Math.min(was?.[0] ?? a, a) - (b - a) * 0.1 - 1e-9, Math.max(was?.[1] ?? b, b) + (b - a) * 0.1 + 1e-9];
+    if (!was || a < was[0] || b > was[1]) limits[s] = [Math.min(was?.[0] ?? a, a) - (b - a) * 0.1 - 1e-9,
+      Math.max(was?.[1] ?? b, b) + (b - a) * 0.1 + 1e-9];
     return limits[s];
   }
   return { ...made, view, paint(now, base, band) {
@@ -80,8 +89,10 @@ function tracesCard(view, its) {
     const { ctx } = on, { pal } = its, whole = box();
     ctx.clearRect(0, 0, on.width, on.height);
     for (let s = 0; s < c; s++) {
-      const area = { ...whole, y0: (named ? 16 : 8) + s * strip, y1: (s + 1) * strip - 4 }, [low, high] = range(now, base, s);
-      axes(stores[s], on, area, { low: view.times[0], high: view.times[t - 1], label: view.axis ?? "time (s)", bare: s < c - 1 }, { low, high, label: quantity(view.unit) }, pal);
+      const area = { ...whole, y0: (named ? 16 : 8) + s * strip, y1: (s + 1) * strip - 4 },
+        [low, high] = range(now, base, s);
+      axes(stores[s], on, area, { low: view.times[0], high: view.times[t - 1], label: view.axis ?? "time (s)",
+        bare: s < c - 1 }, { low, high, label: quantity(view.unit) }, pal);
       if (band) ribbon(ctx, band[0], band[1], s * t, t, area, low, high, pal.band);
       const colour = OKABE_ITO[s % 6];
       for (const [values, ink, width, dash] of [[base, pal.soft, 1, [2, 3]], [now, colour, 1.5, []]]) {
@@ -97,18 +108,22 @@ function tracesCard(view, its) {
     }
     const X = whole.x0 + (i / (t - 1)) * (whole.x1 - whole.x0);
     line(ctx, X, whole.y0, X, whole.y1, pal.accent, 1.2);
-    const each = view.shape[0] > 4 ? [] : Array.from({ length: c }, (_, s) => `${words(view.names?.[s] ?? s)} ${withUnit(say(now[s * t + i]), view.unit)}`);
-    its.write(note, `at ${cursor.words(i)}${each.length ? `: ${each.join(", ")}` : ""}${band ? " (shaded: 90 % of what the other latents may be)" : ""}`);
+    const each = view.shape[0] > 4 ? []
+      : Array.from({ length: c }, (_,
+      s) => `${words(view.names?.[s] ?? s)} ${withUnit(say(now[s * t + i]), view.unit)}`);
+    its.write(note, `at ${cursor.words(i)}${each.length ? `: ${each.join(", ")}` : ""}${band ? ` (${SHADED})` : ""}`);
   }, describe() {
     traces.canvas.setAttribute("aria-label", `${words(view.name)}: ${c} signals; ${note.textContent}`);
   } };
 }
 
-/** Which of a view's numbers one asks about: what of the input speaks for it. Of models that encode what they are given. */
+/** Which of a view's numbers one asks about: what of the input speaks for it, where an input is encoded. */
 function chooser(view, names, its) {
   if (!its.asks || its.scene.latents.length) return { label: null };
-  const select = make("select", { "data-action": "attribution", onchange: () => its.attribute(view, Number(select.value)) },
-    make("option", { value: -1 }, "no attribution"), ...names.map((name, i) => make("option", { value: i }, words(name))));
+  const select = make("select", { "data-action": "attribution",
+    onchange: () => its.attribute(view, Number(select.value)) },
+    make("option", { value: -1 }, "no attribution"), ...names.map((name, i) => make("option", { value: i },
+      words(name))));
   const choose = (i) => {
     select.value = i;
     its.attribute(view, i);
@@ -118,10 +133,12 @@ function chooser(view, names, its) {
 
 /** A probability a class; a class that is chosen can be asked about. */
 function classesCard(view, its) {
-  const n = view.classes.length, height = 26 * n + 22, bars = figure(view, "bars", "probability", "rows"), change = figure(view, "bars-change", "change from start", "rows");
+  const n = view.classes.length, height = 26 * n + 22, bars = figure(view, "bars", "probability", "rows"),
+    change = figure(view, "bars-change", "change from start", "rows");
   for (const { canvas } of [bars, change]) canvas.style.height = `${height}px`;
   const { label, choose } = chooser(view, view.classes, its);
-  draggable(bars.canvas, () => ({ x0: 0, x1: 1, y0: 0, y1: 26 * n }), (_, y) => label && choose(Math.min(n - 1, Math.floor(y * n))));
+  draggable(bars.canvas, () => ({ x0: 0, x1: 1, y0: 0, y1: 26 * n }),
+    (_, y) => label && choose(Math.min(n - 1, Math.floor(y * n))));
   const made = card(view, make("div", { class: "ivk-pair ivk-uneven" }, bars.node, change.node), label);
   let said = "";
   return { ...made, view, paint(now, base) {
@@ -151,7 +168,8 @@ function classesCard(view, its) {
 /** Bytes that are text, up to the first 0. */
 function textCard(view) {
   const said = make("p", { class: "ivk-text" }), before = make("p", { class: "ivk-text ivk-soft" });
-  const read = (values) => new TextDecoder().decode(Uint8Array.from(values.subarray(0, values.indexOf(0) < 0 ? values.length : values.indexOf(0)), Math.round));
+  const read = (values) => new TextDecoder().decode(Uint8Array.from(values.subarray(0,
+    values.indexOf(0) < 0 ? values.length : values.indexOf(0)), Math.round));
   const made = card(view, said, make("figcaption", {}, "at the start"), before);
   return { ...made, view, describe() {}, paint(now, base) {
     [said.textContent, before.textContent] = [read(now), read(base)];
@@ -160,7 +178,8 @@ function textCard(view) {
 
 /** Anything else: its numbers in order. */
 function listCard(view, its) {
-  const flat = { ...view, kind: "traces", shape: [1, view.shape.reduce((a, b) => a * b, 1)], axis: "element", names: [""] };
+  const flat = { ...view, kind: "traces", shape: [1, view.shape.reduce((a, b) => a * b, 1)], axis: "element",
+    names: [""] };
   flat.times = Array.from({ length: flat.shape[1] }, (_, i) => i);
   return { ...tracesCard(flat, its), view };
 }
