@@ -20,7 +20,7 @@ _PANELS = ("attention", "attribution", "disentanglement")
 class _Explore:
     """`explorer.explore`, with the panels as its attributes."""
 
-    __doc__ = _explore.__doc__
+    __doc__ = str(_explore.__doc__).split(">>>")[0]  # the example is run where it stands
     __name__ = "explore"
     __wrapped__ = staticmethod(_explore)
     __call__ = staticmethod(_explore)

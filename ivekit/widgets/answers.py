@@ -77,6 +77,8 @@ def attribution(of: Scene, question: Question) -> Answer:
     view, index, model = str(question["view"]), int(question["index"]), of.decode.model
     if view not in of.decode.names:
         raise ValueError(f"no view {view!r} is told; there are {of.decode.names}")
+    if next(one["kind"] for one in of.said["views"] if one["name"] == view) == "text":
+        raise ValueError(f"{view} is written byte after byte, and a byte is no number that others add up to")
     if not hasattr(model, "tell"):
         raise ValueError(f"a {type(model).__name__} does not say what it encodes, so nothing can be attributed")
 
@@ -86,7 +88,10 @@ def attribution(of: Scene, question: Question) -> Answer:
             raise ValueError(f"{view} has numbers 0 to {told.shape[1] - 1}, no {index}")
         return told[:, index]
 
-    said = integrated_gradients(model, _row(of, question), target, n_steps=STEPS)
+    row = _row(of, question)
+    numbers = all(row[name].is_floating_point() for name in model.encoders)
+    at_once = integrated_gradients if numbers else explain.attribute  # the latter knows embeddings, of a text
+    said = at_once(model, row, target, n_steps=STEPS)
     return {"views": list(said)}, [_bytes(x) for x in said.values()]
 
 

@@ -37,8 +37,9 @@ def look(
     buffers: Buffers = {}
     if kind == "field":
         said |= _field(name, x, about, topo, buffers)
-    else:
-        said |= {"limit": _limit(x), "limit_change": _limit(x - x.mean(0)) if kind != "text" else 1.0}
+    elif kind != "text":
+        x = x.astype(np.float32)
+        said |= {"limit": _limit(x), "limit_change": _limit(x - x.mean(0))}
     if kind == "film":
         said["fps"] = _dict(about).get("fps")
     if kind in ("film", "picture"):

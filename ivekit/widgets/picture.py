@@ -141,7 +141,7 @@ def _lines(ax: Axes, view: Mapping[str, Any], x: ndarray, scene: Scene) -> None:
     """Traces against time, class probabilities as bars, a text as words, anything else by its place."""
     if view["kind"] == "text":
         said = bytes(x.astype(np.uint8)).split(b"\0")[0].decode(errors="replace")
-        ax.text(0, 0.5, said, va="center", wrap=True)
+        ax.text(0, 0.5, "".join(c if c.isascii() and c.isprintable() else "." for c in said), va="center", wrap=True)
         ax.set_axis_off()
     elif view["kind"] == "classes":
         ax.bar(view["classes"], x, color=BLUE)

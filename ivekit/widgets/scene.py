@@ -45,8 +45,13 @@ class Scene:
     def packed(self) -> tuple[dict[str, Any], list[bytes]]:
         """As a message: the scene with the name, type and shape of each array, and their bytes in that order.
 
-        >>> Scene({"title": "t"}, {"codes": np.zeros((2, 3), np.float32)}, None, None).packed()[0]["buffers"]
-        [{'name': 'codes', 'dtype': 'f4', 'shape': [2, 3]}]
+        >>> from ivekit.distributions import Normal
+        >>> from ivekit.models import Outputs
+        >>> class Same(nn.Module):
+        ...     def forward(self, views):
+        ...         return Outputs({}, {}, {"a": Normal(views["a"], 1.0)})
+        >>> describe(Same(), Views({"a": torch.zeros(5, 2)})).packed()[0]["buffers"][-1]
+        {'name': 'sds', 'dtype': 'f4', 'shape': [5, 0]}
         """
         kinds = {name: x.dtype.str[1:] for name, x in self.buffers.items()}
         told = [{"name": n, "dtype": kinds[n], "shape": list(x.shape)} for n, x in self.buffers.items()]
@@ -218,7 +223,7 @@ def _latents(
             "id": f"{block}:{index}", "block": block, "index": index, "name": f"{block} {index}",
             "kl": kl if np.isfinite(kl) else None, "active": bool(used["active"][i]),
             "rank": kl if np.isfinite(kl) else variance,
-            "sd": float(np.sqrt(np.square(codes.sd[:, i]).mean())) or max(codes.mean[:, i].std(), 1e-6),
+            "sd": float(np.sqrt(np.square(codes.sd[:, i]).mean()) or max(codes.mean[:, i].std(), 1e-6)),
             "low": low, "high": high, "hist": (count / max(count.max(), 1)).round(4).tolist(),
             "match": _match(found.iloc[i].to_dict()), "said": str(found["said"][i]),
             "verdict": verdict_of(verdicts.get((block, index))), "pattern": patterns[i],

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 
+import jaxtyping
 import torch
 from torch import Tensor
 
@@ -121,15 +122,21 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """What others warn and log of while they translate is not the reader's matter; all is as before afterwards."""
+    """What others warn and log of while they translate is not the reader's matter; all is as before afterwards.
+
+    So with checks of shapes, where they are switched on: they look at sizes, and a size that is looked at is fixed.
+    """
+    unchecked = jaxtyping.config.jaxtyping_disable
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        jaxtyping.config.update("jaxtyping_disable", True)
         try:
             yield
         finally:
+            jaxtyping.config.update("jaxtyping_disable", unchecked)
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
 
