@@ -221,6 +221,28 @@ def test_the_page_asked_for_nothing(page):
     assert page.watched.asked == [] and page.watched.errors == []
 
 
+# panels -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_panel_on_a_page_of_its_own_answers(browser, run, tmp_path):
+    views = run[1][:8]
+    said = ive.explain.Attribution(dict(views.items()), "InputXGradient", "none")
+    watched = Watched(browser, offline=True)
+    page = watched.page
+    page.goto(explore.attribution(said, views).export(tmp_path / "panel.html").as_uri())
+    canvas, choose = page.locator("[data-testid=panel] canvas"), partial(page.get_by_label, exact=True)
+    before = canvas.evaluate("(node) => node.toDataURL()")
+    page.locator("[data-action=time]").press("ArrowRight")
+    assert canvas.evaluate("(node) => node.toDataURL()") != before  # another time, another map
+    choose("row").select_option("row 3")
+    choose("view").select_option("behaviour")
+    page.get_by_text("numbers as a table").click()
+    cells = page.locator("[data-testid=panel] td").all_inner_texts()
+    np.testing.assert_allclose([float(cell) for cell in cells], views["behaviour"][3], rtol=6e-3)  # three digits
+    assert unlabelled(page, "[data-testid=panel]") == [] == watched.errors == watched.asked
+    watched.close()
+
+
 # JupyterLab -------------------------------------------------------------------------------------------------------
 
 MORE = [
