@@ -128,7 +128,7 @@ def _model(model: Any, views: Views, pictures: Pictures) -> Markup:
     if found is None:
         return sections.section("model", tag("p", f"A {name}, of whose parts this page knows nothing."))
     text = f"A {name} of {thousands(found.weights)} weights: {described(found)}."
-    return sections.section("model", pictures.given(tag("div", diagram(found), class_="wide"), text))
+    return sections.section("model", pictures.given(diagram(found), text))
 
 
 def _named(study: Study | None) -> list[Markup]:

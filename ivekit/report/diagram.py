@@ -10,10 +10,15 @@ from .figures import short
 from .page import Markup, tag
 
 WIDE = 760
-TOP = 24  # below the headings
-LINE, PAD, GAP, LEAST = 15, 9, 16, 44  # heights: of a line of text, above and below the text, between lanes, of a box
+TOP = 24.0  # below the headings
+LINE, PAD, GAP, LEAST = (
+    15.0,
+    9.0,
+    16.0,
+    44.0,
+)  # heights: of a line of text, above and below the text, between lanes, of a box
 SIZES = {"name": (12.5, 8.3), "small": (11.5, 6.6)}  # of letters, and how wide one is, in a wide font
-ROUND, APART = 7, 8  # of the corners of a line, and from the middle of a lane that holds two
+ROUND, APART = 7.0, 8.0  # of the corners of a line, and from the middle of a lane that holds two
 # left edge and width of the columns
 VIEWS, ENCODERS, MIDDLE, DECODERS, TOLD = (1, 104), (123, 142), (313, 138), (499, 142), (660, 99)
 BUS_IN, BUS_OUT = 289, 475
@@ -23,7 +28,7 @@ BUS_IN, BUS_OUT = 289, 475
 class Box:
     """A box with names in it, and smaller lines under them.
 
-    >>> Box((1, 104), 20, 40, ("meg",), ("102 × 60",)).right
+    >>> Box((1, 104), 20.0, 40.0, ("meg",), ("102 × 60",)).right
     105
     """
 

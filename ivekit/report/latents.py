@@ -34,9 +34,9 @@ MARKS = {True: ("yes", "✓ above chance"), False: ("no", "✗ chance")}
 def summary(study: Study) -> str:
     """How many latents are in use, and what the best known of them are, in a sentence.
 
-    >>> import torch
+    >>> from ivekit import Views
     >>> from ivekit.models import Conditional
-    >>> summary(Study(Conditional({}, {}), None))
+    >>> summary(Study(Conditional({}, {}), Views({"a": torch.ones(2)})))
     'This model has no latents.'
     """
     if not study.has_latents:

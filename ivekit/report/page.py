@@ -95,15 +95,16 @@ class Pictures:
 
         >>> pictures = Pictures()
         >>> html = pictures((50, 30), lambda figure: figure.subplots().plot([1, 2]), "A line.")
-        >>> html[:12], html[-58:]
-        ('<figure><svg', '<figcaption><b>Figure 1. </b>A line.</figcaption></figure>')
+        >>> html[:33], html[-58:]
+        ('<figure><div class="drawing"><svg', '<figcaption><b>Figure 1. </b>A line.</figcaption></figure>')
         """
         return self.given(self.svg(size, draw, f"Figure {self.count + 1}"), caption)
 
     def given(self, drawing: Markup, caption: Any) -> Markup:
         """A figure that is drawn already, with the next number and its caption."""
         self.count += 1
-        return tag("figure", drawing, tag("figcaption", tag("b", f"Figure {self.count}. "), caption))
+        words = tag("figcaption", tag("b", f"Figure {self.count}. "), caption)
+        return tag("figure", tag("div", drawing, class_="drawing"), words)
 
     def svg(self, size: tuple[float | int, float | int], draw: Callable[[Figure], Any], label: str) -> Markup:
         """The picture alone; the same arrays give the same bytes."""

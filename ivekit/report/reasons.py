@@ -99,7 +99,7 @@ def mark_of(found: Card) -> Markup:
     """The verdict of a card as a mark.
 
     >>> from ivekit.explain import Check
-    >>> mark_of(Card("a latent", {}, (Check("weights", 0.1),), (None, None, None, None), {}))
+    >>> mark_of(Card("a latent", {}, (Check("weights", 0.1),), (torch.nn.Identity(), None, None, None), {}))
     '<span class="mark no">✗ failed 1 of 1</span>'
     """
     n = len(found.checks)
