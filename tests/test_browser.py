@@ -268,6 +268,7 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
     (files / "notebooks").mkdir()
     (files / "data_samples").symlink_to(REPOSITORY / "data_samples")
     notebook = nbformat.read(REPOSITORY / "notebooks" / NOTEBOOK, 4)
+    assert any("explore(" in cell.source for cell in notebook.cells), f"{NOTEBOOK} shows no explorer"
     notebook.cells += [nbformat.v4.new_code_cell(source) for source in MORE]
     nbformat.write(notebook, files / "notebooks" / NOTEBOOK)
     with jupyterlab(tmp_path_factory.mktemp("jupyter"), files) as server:

@@ -443,7 +443,7 @@ function disentanglement(root, scene, floats) {
     if (view.kind === "numbers") {
       x.forEach((value, k) => {
         const [low, high] = change ? [-limit, limit] : [view.low[k], view.high[k]];
-        const y = 4 + 13 * k, at = 82 * clamp((value - low) / (high - low || 1), 0, 1);
+        const y = 7 + 13 * k, at = 82 * clamp((value - low) / (high - low || 1), 0, 1);
         const from = change ? 41 : 0;
         pen.globalAlpha = 0.15; pen.fillRect(0, y, 82, 9); pen.globalAlpha = 1;
         pen.fillRect(Math.min(from, at), y, Math.max(1.5, Math.abs(at - from)), 9);
