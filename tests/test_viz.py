@@ -236,3 +236,19 @@ def test_a_reconstruction_shows_both_at_the_peak_on_one_scale(topo, field):
 def test_what_does_not_fit_says_so(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_one_colour_bar_is_for_maps_on_one_scale():
+    _, axes = plt.subplots(1, 3)
+    for ax, limit in zip(axes, (1, 1, 2)):
+        ax.imshow([[0, 1]], vmin=-limit, vmax=limit)
+    viz.colour_bar(axes[:2], "field (fT)")
+    assert axes[1].images[0].colorbar.ax.get_ylabel() == "field (fT)"
+    with pytest.raises(ValueError, match=r"one scale, but these maps have \[\(-2.0, 2.0\), \(-1.0, 1.0\)\]"):
+        viz.colour_bar(axes, "field (fT)")
+
+
+def test_losses_differ_in_dashes_where_colours_are_lost():
+    ax = viz.losses(pd.DataFrame({"step": range(50), "nll": 1.0, "kl": 2.0, "agree": 3.0}))
+    dashes = {line.get_label(): line.get_linestyle() for line in ax.lines if not line.get_label().startswith("_")}
+    assert len(set(dashes.values())) == len(dashes) == 3
