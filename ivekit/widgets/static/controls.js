@@ -53,7 +53,7 @@ function latentRow(latent, i, its) {
     onclick: () => { its.select(i); input.focus(); } }, latent.name);
   const match = latent.match?.name ? make("span", { class: `ivk-match${latent.match.passed ? "" : " ivk-chance"}`,
     title: `${matchWords(latent.match)}${latent.match.passed ? "" : ": not above chance"}` },
-    latent.match.passed ? `${words(latent.match.name)} ${shortR(latent.match.r)}` : "no match above chance",
+    latent.match.passed ? `${words(latent.match.name)} ${shortR(latent.match.r)}` : "no match",
     latent.match.passed ? make("span", {}, ` [${shortR(latent.match.low)} ${shortR(latent.match.high)}]`) : null)
     : null;
   const track = make("div", { class: "ivk-track" });
@@ -328,11 +328,11 @@ function frame(scene, its, on, k) {
     ...options.map((o) => o.cloneNode(true))) : null;
   const status = make("span", { role: "status", class: "ivk-status" }), alert = make("span", { role: "alert" }),
     far = make("span", { class: "ivk-far", "aria-live": "off" });
-  const warning = make("p", { class: "ivk-warning", hidden: true }, alert, " ", far);
+  const warning = k > 0 && make("p", { class: "ivk-warning ivk-outside" }, alert, " ", far);
   const bar = make("div", { class: "ivk-bar-top", role: "toolbar", "aria-label": "explorer" },
     make("label", { class: "ivk-start" }, k ? "Start" : "Trial", start),
     row && make("label", { class: "ivk-start" }, "Condition", row), reset,
-    ...(k ? [...(points ? [] : [sample]), play, padButton] : []), its.asks && conditional ? attention : null, status);
+    ...(k ? [...(points ? [] : [sample]), play, padButton] : []), its.asks && conditional ? attention : null, warning || null, status);
   const { rows, groups } = latentRows(scene, its), detail = detailCard(scene, its),
     pad_ = k > 1 ? pad(scene, its) : null, given = givenControls(scene, its);
   const matrices = make("section", { class: "ivk-card ivk-matrices", hidden: true, "aria-label": "attention" });
@@ -347,7 +347,7 @@ function frame(scene, its, on, k) {
     warned = scene.warnings.map((w) => make("p", { class: "ivk-warning" }, w));
   const body = make("div", { class: `ivk-main${k || givens.length ? "" : " ivk-alone"}` },
     ...(k || givens.length ? [left] : []), right);
-  return { nodes: [...(title ? [title] : []), bar, ...warned, warning, body, ...(facts ? [facts] : [])], right, rows,
+  return { nodes: [...(title ? [title] : []), bar, ...warned, body, ...(facts ? [facts] : [])], right, rows,
     detail, pad: pad_, padButton, sample, start, row, play, attention, matrices, given, status, alert, far, warning,
     playing: (yes) => { play.firstChild.textContent = yes ? "■ Stop" : "▶ Play";
       play.setAttribute("aria-pressed", String(yes)); } };

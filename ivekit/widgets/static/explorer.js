@@ -3,7 +3,7 @@
 const REST = 150; // ms without a move, after which the band is drawn
 const PATIENCE = 2000; // ms after which a kernel that has not answered is said to be gone
 
-const OUTSIDE = "Outside the data: fewer than 1 % of the trials lie this far out. What is shown here is extrapolated.";
+const OUTSIDE = "Outside the data: fewer than 1 % of the trials lie this far out; what is shown is extrapolated.";
 
 /** Build an explorer in an element; gives back what takes it down. */
 async function mount(el, host) {
@@ -178,8 +178,8 @@ function explorer(root, host, scene, buffers) {
     if (outside !== state.outside) write(ui.alert,
       outside ? OUTSIDE : "");
     state.outside = outside;
-    write(ui.far, outside ? `squared distance ${say(far)}, the data end at ${say(limit)}` : "");
-    ui.warning.hidden = !outside;
+    write(ui.far, outside ? `(squared distance ${say(far, 2)}, limit ${say(limit, 2)})` : "");
+    if (ui.warning) ui.warning.classList.toggle("ivk-on", outside);
   }
 
   // decode and paint ------------------------------------------------------------------------------------------------
