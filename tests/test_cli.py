@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,21 @@ def test_scores_and_report_are_made_again(finished, capsys):
     cli.main(["report", str(finished), "--recipe", TINY])
     assert capsys.readouterr().out.strip() == str(finished / "report.html")
     assert results(finished) == before and (finished / "report.html").exists()
+
+
+def test_a_page_of_sliders_is_made_when_it_is_asked_for(finished, capsys, monkeypatch):
+    said = {}
+    monkeypatch.setattr("ivekit.widgets.translate.translate", lambda decode, rows: b"the decoder")  # it takes seconds
+    monkeypatch.setattr("ivekit.report.write", lambda path, **rest: said.update(rest) or path)
+    cli.main(["report", str(finished), "--recipe", TINY, "--interactive"])
+    assert capsys.readouterr().out.split() == [str(finished / "latents.html"), str(finished / "report.html")]
+    page = (finished / "latents.html").read_text()
+    scene = json.loads(re.search(r'id="ivekit-scene">(.*?)</script>', page, re.DOTALL)[1])["scene"]
+    about = dict(scene["about"])
+    assert about["recipe"] == "tiny_recipe" and "latent=2" in about["settings"] and about["seed"] == "0"
+    assert about["again"] == "python -m ivekit train tiny_recipe epochs=10" and "12 test" in about["data"]
+    assert any(latent["verdict"] and "traversal" in latent["verdict"]["text"] for latent in scene["latents"])
+    assert scene["net"]["how"] == "onnx" and [href for _, href in said["links"]] == ["latents.html"]
 
 
 def test_a_log_is_kept_when_it_is_asked_for(tmp_path):

@@ -132,7 +132,7 @@ class Explorer(anywidget.AnyWidget):
         if not light and self.translation.net is None:
             self.translation.here(self.scene.decode, self.scene.rows)
         net = None if light else self.translation.net
-        return write(path, self.scene, script(), style(), net, self.translation.why or "")
+        return write(path, self.scene, script(), style(), net, self.translation.why or "", self.picture)
 
     @cached_property
     def picture(self) -> bytes:
