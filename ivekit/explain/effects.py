@@ -265,9 +265,9 @@ def _signs(codes: Float[ndarray, "b l"], factors: Float[ndarray, "b f"]) -> Floa
 
 def _flat(views: Views, view: str, x: Any, lead: int) -> Float[ndarray, "*lead p"]:
     """Effects as rows of numbers, in standard deviations of the data: of the whole view, or of a table's columns."""
-    sd = views[view].double().std(0).clamp(min=1e-12)
+    sd = views[view].float().std(0).clamp(min=1e-12)
     unit = sd if sd.ndim == 1 else sd.square().mean().sqrt()
-    scaled = torch.as_tensor(x).double() / unit
+    scaled = torch.as_tensor(x).float() / unit  # films of many directions and starts are large
     return scaled.reshape(*scaled.shape[:lead], -1).numpy()
 
 

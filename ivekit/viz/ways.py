@@ -65,7 +65,7 @@ def parts(name: str, x: Float[ndarray, "l v ..."], band: Any, scales: Scales) ->
         maps = [] if scales.topo is None else [_maps(name, x, scales)]
         return [*maps, _courses(name, x, band, scales)]
     if x.ndim in (5, 6) and x.shape[2] in (1, 3):
-        frame = _busiest(x) if x.ndim == 6 else 0
+        frame = _busiest(x) if x.ndim == 6 else None
         return [_pictures(name, x if x.ndim == 5 else x[:, :, :, frame], scales, frame)]
     if x.ndim == 3:
         return [_numbers(name, x, band, scales)]
@@ -186,7 +186,7 @@ def _busiest(x: Float[ndarray, "l v colours t h w"]) -> int:
     return int(x.std(1).mean((0, 1, 3, 4)).argmax())
 
 
-def _pictures(name: str, x: Float[ndarray, "l v colours h w"], scales: Scales, frame: int) -> Part:
+def _pictures(name: str, x: Float[ndarray, "l v colours h w"], scales: Scales, frame: int | None) -> Part:
     limit = float(np.abs(x).max()) or 1.0
     low, high = (-limit, limit) if scales.signed else scales.grey
 
@@ -201,7 +201,7 @@ def _pictures(name: str, x: Float[ndarray, "l v colours h w"], scales: Scales, f
         ax.spines[:].set_visible(False)
 
     bar = "change of grey level" if scales.signed else "grey level"
-    title = name if not frame else f"{name}, frame {frame}"
+    title = name if frame is None else f"{name}, frame {frame}"
     return Part(title, draw, bar=bar, image=("RdBu_r" if scales.signed else "gray", low, high))
 
 
