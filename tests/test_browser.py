@@ -146,9 +146,10 @@ def test_the_page_is_small_and_opens_fast(browser, pages):
 
 def test_the_page_decodes_what_pytorch_decodes(page, run):
     page.decodes_in("browser")
-    rng = np.random.default_rng(0)
+    rng, z = np.random.default_rng(0), page.z()
     for latent in rng.choice(page.latents(), 4, replace=False):
         page.drag(latent, rng.uniform(0.1, 0.9))
+    assert np.count_nonzero(page.z() != z) == 4
     want = decoded(run[0], page.z())
     assert_close(page.outputs(), want)
     check_drawn(page, want["video"])
@@ -321,6 +322,19 @@ def test_the_kernel_decodes_where_the_browser_may_not(notebook, lab):
     first = explorer.latents()[0]
     check_slider(explorer, first, ALL, lambda: explorer.press(first, "ArrowLeft", 8))
     assert drag_about(explorer, first, 3) <= 3  # no queue: at most the one under way and one after it
+    assert_close(explorer.outputs(), in_kernel(lab, explorer.z()))
+
+
+def test_python_and_the_page_share_the_code(notebook, lab):
+    """A slider sets the trait, and the trait the slider: what links to other widgets."""
+    explorer, end = Explorer(notebook.page, 1), time.monotonic() + 60
+    explorer.press(explorer.latents()[0], "ArrowRight", 3)
+    while not np.allclose(lab.ask("", "list(slow.z)")[0], explorer.z(), atol=1e-5):
+        assert time.monotonic() < end, "Python never heard of the slider"
+    lab.ask(f"slow.z = {[0.25] * len(LATENTS)}")
+    while not np.allclose(explorer.z(), 0.25, atol=1e-6):
+        assert time.monotonic() < end, "the page never heard of the trait"
+    explorer.settled()
     assert_close(explorer.outputs(), in_kernel(lab, explorer.z()))
 
 
