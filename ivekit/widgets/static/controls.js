@@ -281,7 +281,7 @@ function pad(scene, its) {
 /** Sliders or a choice for what the decoder is given beside the code. */
 function givenControls(scene, its) {
   const sets = [], parts = [];
-  for (const view of scene.given ?? []) {
+  for (const view of scene.grid ? [] : (scene.given ?? [])) {
     const size = view.shape.reduce((a, b) => a * b, 1);
     if (view.kind === "numbers" && size <= 24) {
       for (let i = 0; i < size; i++) {
@@ -332,7 +332,8 @@ function frame(scene, its, on, k) {
   const bar = make("div", { class: "ivk-bar-top", role: "toolbar", "aria-label": "explorer" },
     make("label", { class: "ivk-start" }, k ? "Start" : "Trial", start),
     row && make("label", { class: "ivk-start" }, "Condition", row), reset,
-    ...(k ? [...(points ? [] : [sample]), play, padButton] : []), its.asks && conditional ? attention : null, warning || null, status);
+    ...(k ? [...(points ? [] : [sample]), play, padButton] : []), its.asks && conditional ? attention : null,
+    warning || null, status);
   const { rows, groups } = latentRows(scene, its), detail = detailCard(scene, its),
     pad_ = k > 1 ? pad(scene, its) : null, given = givenControls(scene, its);
   const matrices = make("section", { class: "ivk-card ivk-matrices", hidden: true, "aria-label": "attention" });

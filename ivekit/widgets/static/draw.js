@@ -170,7 +170,9 @@ function headPaths(head, width, height) {
   const head_ = new Path2D(), dots = new Path2D();
   lines.forEach((l) => trace(l, head_));
   pos.forEach(([x, y]) => dots.rect(X(x) - 0.6, Y(y) - 0.6, 1.2, 1.2));
-  const edge = border && trace(border);
+  const within = (x, low, high) => Math.min(high, Math.max(low, x)); // the picture ends where its border goes on
+  const edge = border && trace([border[0].map((x) => within(x, extent[0], extent[1])),
+    border[1].map((y) => within(y, extent[2], extent[3]))]);
   edge?.closePath();
   const box = [X(extent[0]), Y(extent[3]), (extent[1] - extent[0]) * k, (extent[3] - extent[2]) * k];
   head.paths = { width, height, head: head_, dots, edge, box };

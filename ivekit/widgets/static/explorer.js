@@ -175,8 +175,7 @@ function explorer(root, host, scene, buffers) {
     ui.given.set(state.given);
     const { centre, limit } = scene.support ?? {};
     const far = k && limit ? distance(its.z, centre, buffers.precision) : 0, outside = far > limit;
-    if (outside !== state.outside) write(ui.alert,
-      outside ? OUTSIDE : "");
+    if (outside !== state.outside) write(ui.alert, outside ? OUTSIDE : "");
     state.outside = outside;
     write(ui.far, outside ? `(squared distance ${say(far, 2)}, limit ${say(limit, 2)})` : "");
     if (ui.warning) ui.warning.classList.toggle("ivk-on", outside);
@@ -285,13 +284,14 @@ function explorer(root, host, scene, buffers) {
 
   function status(bad = false) {
     const where = { browser: "decoded in the browser", kernel: "decoded by the kernel",
-      grid: "precomputed: one latent at a time, from the mean" }[state.decoder?.kind] ?? "loading the decoder";
+      grid: `precomputed${k ? ": one latent at a time, from the mean" : " for each row"}` }[state.decoder?.kind]
+        ?? "loading the decoder";
     const last = times.at(-1), extra = state.decoder?.kind === "kernel" && state.note ? ` (${state.note})` : "";
     write(ui.status, state.why || `${where}${extra}${last ? `, ${Math.max(1, Math.round(last[0]))} ms` : ""}`);
     ui.status.classList.toggle("ivk-bad", bad);
   }
 
-  // what Python sees and says ------------------------------------------------------------------------------------------
+  // what Python sees and says ----------------------------------------------------------------------------------------
   function hear() {
     const same = (a, b) => a?.length === b.length && a.every((v, i) => Math.abs(v - b[i]) <= 1e-5 * (1
       + Math.abs(v)));

@@ -199,8 +199,20 @@ function kernelDecoder(host, scene) {
 const plainGiven = (given, edited) => Object.fromEntries([...(edited ?? [])].map((name) => [name,
   Array.from(given[name])]));
 
+/** What was told of each row beforehand: all there is of a model without latents that cannot be translated. */
+function rowDecoder(scene, buffers) {
+  const said = (name, row) => {
+    const values = buffers[`rows:${name}`], n = values.length / scene.grid.rows;
+    return values.subarray(n * row, n * row + n);
+  };
+  return { kind: "grid", band: async () => null, async decode({ row }) {
+    return { ms: 0, outputs: Object.fromEntries(scene.views.map(({ name }) => [name, said(name, row)])) };
+  } };
+}
+
 /** Precomputed traversals, one latent at a time from the mean, linear between their steps. */
 function gridDecoder(scene, buffers) {
+  if (!scene.grid.latents.length) return rowDecoder(scene, buffers);
   const { latents, values, views } = scene.grid, ids = scene.latents.map(({ id }) => id);
   const rows = latents.map((id) => ids.indexOf(id)), steps = Math.max(...values.map((v) => v?.length ?? 0));
   return { kind: "grid", only: new Set(rows), async decode({ z, latent }) {
