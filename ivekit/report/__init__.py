@@ -87,7 +87,7 @@ def write(
     study = None if model is None else study_of(model, data, views, factors, owners or {}, told[0].row if told else 0)
     made, failed = ([], []) if study is None or not draws else reasons.cards(study, draws)
     n_scored = _n_scored(data, views)
-    transforms = getattr(getattr(model, "standardise", None), "transforms", {})
+    transforms = dict(getattr(getattr(model, "standardise", None), "transforms", {}))
     parts = {
         "data": sections.recordings(data, transforms, undrawn, pictures),
         "model": _model(model, views, pictures),

@@ -30,7 +30,7 @@ def confusion(told: Any) -> Any:
     counts = np.zeros((n, n))
     np.add.at(counts, (true, guess), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    names = [str(name) for name in told.said("classes") or range(n)]
+    names = told.classes(n)
 
     def draw(figure: Figure) -> None:
         viz.confusion(shares, names, figure.subplots())

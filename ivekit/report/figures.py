@@ -60,6 +60,10 @@ class Told:
         names = list(self.about.names) if self.is_sensors else list(self.said("columns") or self.said("names") or [])
         return [short(x) for x in names] if len(names) == n else [f"{word} {i}" for i in range(n)]
 
+    def classes(self, n: int) -> list[str]:
+        """The names of its `n` classes."""
+        return [short(name) for name in self.said("classes") or range(n)]
+
     @property
     def one(self) -> str:
         """The words for the row that is shown by itself."""

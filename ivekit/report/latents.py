@@ -16,12 +16,13 @@ from .. import viz
 from ..explain import haufe_pattern, traverse, traverse_band
 from ..topomap import KINDS, Topomap
 from ..viz.style import ink
-from .figures import UNITS, short, shown
+from .figures import UNITS, Picture, short, shown
 from .page import Markup, Pictures, table, tag
 from .sections import count, number
 from .study import Study, named, sentence
 
 MOST_NAMED = 24  # latents of the table, MOST_MOVED of the traversals, MOST_MAPS of the fields
+FEW = 6  # of the table, where none can be named
 MOST_MOVED = 5
 MOST_MAPS = 8
 STEPS = 5
@@ -62,7 +63,7 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 def identity(study: Study) -> Markup:
     """The table of what each latent goes with, beside what chance gives."""
     used = study.ranked()
-    shown_ = used.head(MOST_NAMED).sort_index()
+    shown_ = used.head(MOST_NAMED if used["passed"].any() else FEW).sort_index()
     rows = [
         [
             tag("b", named(row.block, row.index_)), row.match if row.match else "–", number(row.kl), number(row.sd),
@@ -257,7 +258,7 @@ def _quantities(study: Study, name: str) -> tuple[list[str], Callable[..., torch
 def _maps(
     study: Study, name: str, topo: Topomap, whole: Float[ndarray, "k c t"], halves: list[ndarray], titles: list[str],
     unit: str,
-) -> tuple[tuple[float, float], Callable[[Figure], Any], str]:  # fmt: skip
+) -> Picture:  # fmt: skip
     times = np.asarray(study.held_out.about[name].times(whole.shape[2]), float)
     strength = np.square(topo.merge(np.moveaxis(whole, 1, 2))).mean(2)  # (k, t)
     peaks = strength.argmax(1)
@@ -273,7 +274,7 @@ def _maps(
             viz.topomap(field, topo, ax, limit, colorbar=False)
             ax.set_title(short(title, 22), fontsize=7.5, color=ink())
             agree = f"halves r = {signed(_alike(*parts))}"
-            below = f"{1e3 * times[peaks[k]]:.0f} ms, ±{limit:.3g} {UNITS[topo.kind]}\n{agree}"
+            below = f"{1e3 * times[peaks[k]]:.0f} ms, ±{number(limit)} {UNITS[topo.kind]}\n{agree}"
             ax.annotate(below, (0.5, 0), (0, -2), "axes fraction", "offset points", ha="center", va="top", fontsize=6.5)
         for ax in axes[len(titles) :]:
             ax.set_axis_off()

@@ -19,12 +19,12 @@ from ..models import Outputs
 from ..training import latents
 from ..views import Views
 from .figures import Picture, short, shown
-from .latents import maps_of, mark, rows_of, signed
+from .latents import MOST_NAMED, maps_of, mark, rows_of, signed
 from .page import Markup, Pictures, coded, table, tag
 from .sections import count, number
 from .study import Study, named
 
-ROWS = 8  # that an attribution is checked on, the typical one first: a card asks for dozens of maps of each
+ROWS = 6  # that an attribution is checked on, the typical one first: a card asks for dozens of maps of each
 NODES = 8  # of the quadrature of integrated gradients, enough for a completeness above 0.95 where a net is smooth
 SHUFFLES = 100
 LEAST = 0.005  # part of a map that a view must have to be drawn
@@ -37,8 +37,8 @@ NOT_RUN = "seeds and labels, for which the model must be trained several times m
 def cards(study: Study, draws: int) -> tuple[list[tuple[Card, Views]], list[str]]:
     """The attributions of what tells most with their checks, and words for what could not be made.
 
-    Of a model with latents: the one that tells most of what is shared, and the one of what is private. Of another: how
-    probable what was recorded is.
+    Of a model with latents: the one that tells most of what is shared, and the one of what is private. Of another: the
+    log-probability of what was recorded.
     """
     made, failed = [], []
     rows = _rows(study)
@@ -74,7 +74,7 @@ def _targets(study: Study) -> dict[str, Callable[..., torch.Tensor]]:
     def probability(out: Outputs, views: Views) -> Float[torch.Tensor, "b"]:
         return out.p[name].log_prob(views[name], views.present[name])
 
-    return {f"the log-probability of the recorded {name}": probability}
+    return {f"log p({name})": probability}
 
 
 def attributions(study: Study, made: list[tuple[Card, Views]], failed: list[str], pictures: Pictures) -> list[Markup]:
@@ -144,7 +144,7 @@ def _of_view(study: Study, name: str, size: ndarray, rows: Views, text: str, wha
         picks = [np.flatnonzero([str(k) == t.kind for k in about.kinds]) for t in topos]
         for topo, pick in zip(topos, picks):
             own = np.where(np.isin(np.arange(len(size)), pick)[:, None], size, 0)
-            yield (150, 50), lambda figure, o=own, t=topo: viz.attributed_field(o, times, t, what, figure), text
+            yield (150, 50), lambda figure, o=own, t=topo: viz.attributed_field(o, times, t, short(what), figure), text
     elif size.ndim == 4 and size.shape[0] in (1, 3):
         fps = about.get("fps") if isinstance(about, Mapping) else None
         draw = lambda figure: viz.attributed_film(x, size, figure.subplots(), fps=fps)  # noqa: E731
@@ -164,9 +164,12 @@ def _bars(figure: Figure, size: Float[ndarray, "k"], names: list[str]) -> None:
 
 def _traces(figure: Figure, x: Float[ndarray, "c t"], size: Float[ndarray, "c t"], about: Any) -> None:
     """Each channel, and under it, filled, how much each moment adds."""
-    said = about if isinstance(about, Mapping) else {}
+    said: Any = about if isinstance(about, Mapping) else {}
+    clock = bool(said.get("sfreq"))
     times = np.arange(x.shape[1]) / float(said.get("sfreq") or 1)
-    names = list(said.get("columns") or said.get("names") or [])
+    if hasattr(about, "times"):
+        clock, times = True, cast(Any, about).times(x.shape[1])
+    names = list(getattr(about, "names", None) or said.get("columns") or said.get("names") or [])
     axes = figure.subplots(len(x), 1, sharex=True, squeeze=False)[:, 0]
     for i, ax in enumerate(axes):
         span = np.ptp(x[i]) or 1.0
@@ -175,7 +178,7 @@ def _traces(figure: Figure, x: Float[ndarray, "c t"], size: Float[ndarray, "c t"
         )
         ax.plot(times, x[i], color=viz.style.ink(), linewidth=0.8)
         ax.set_ylabel(short(names[i]) if len(names) == len(x) else f"channel {i}")
-    axes[-1].set_xlabel("time (s)" if said.get("sfreq") else "sample")
+    axes[-1].set_xlabel("time (s)" if clock else "sample")
 
 
 # disentanglement ---------------------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ def disentanglement(study: Study, pictures: Pictures) -> list[Markup]:
     """What each block and each latent tell of what is known, beside what shuffled rows give; [] without latents."""
     if not study.has_latents:
         return []
-    known, used = study.known, study.ranked().sort_index()
+    known, used = study.known, study.ranked().head(MOST_NAMED).sort_index()
     if known is None or not len(used):
         why = "no latent is in use" if known is not None else "no factor and no numeric column is known of these rows"
         return [
@@ -206,13 +209,13 @@ def disentanglement(study: Study, pictures: Pictures) -> list[Markup]:
         "Beside each score its interval (half samples) and its floor, what it stays below in 95 of "
         f"{SHUFFLES} shuffles of the rows; a score that is not above its floor says nothing."
     )
-    shape = (40 + 11 * len(known.columns) + 20, 26 + 5.2 * len(names))
-    columns = [short(c, 16) for c in known]
     parts = [tag("p", text), table(["score", "value", "interval", "chance", "verdict"], rows)]
-    caption = (
-        "What each latent in use tells of each column: the part of the column's entropy, 0 where it could be chance."
-    )
-    parts.append(pictures(shape, lambda figure: _relation(figure, relation, names, columns), caption))
+    if relation.any():
+        shape, columns = (60 + 11 * len(known.columns), 26 + 5.2 * len(names)), [short(c, 16) for c in known]
+        caption = "What each latent tells of each column: part of the column's entropy, 0 where it could be chance."
+        parts.append(pictures(shape, lambda figure: _relation(figure, relation, names, columns), caption))
+    else:
+        parts.append(tag("p", "No single latent tells anything of any column that could not be chance."))
     return [*parts, *_leak(study, known, pictures)]
 
 

@@ -181,9 +181,13 @@ def _about(what: Any) -> str:
     if isinstance(what, Mapping):
         units = dict(zip(what.get("columns", []), what.get("units", [])))
         said = [f"{c} ({units[c]})" if units.get(c) else str(c) for c in what.get("columns", [])]
-        rest = [f"{key}: {value}" for key, value in what.items() if key not in ("columns", "units")]
+        rest = [f"{key}: {_listed(value)}" for key, value in what.items() if key not in ("columns", "units")]
         return "; ".join([*([figures.shown(said)] if said else []), *rest])
     return "" if what is None else str(what)
+
+
+def _listed(value: Any) -> str:
+    return figures.shown(value) if isinstance(value, list | tuple) else str(value)
 
 
 def _split(metadata: pd.DataFrame | None) -> Markup | None:
