@@ -247,7 +247,7 @@ def test_a_panel_on_a_page_of_its_own_answers(browser, run, tmp_path):
 # JupyterLab -------------------------------------------------------------------------------------------------------
 
 MORE = [
-    """from ivekit.widgets import Explorer, explore
+    """from ivekit.widgets import explore
 slow = explore(model, test)
 slow._net = lambda: ({"ready": False, "why": "a test"}, [])  # so that the kernel decodes for good
 slow""",

@@ -117,7 +117,7 @@ def open_notebook(page: Any, lab: Lab, name: str) -> None:
     page.wait_for_function(IDLE)
 
 
-def run_all(page: Any, timeout: float = 180_000) -> None:
+def run_all(page: Any, timeout: float = 400_000) -> None:
     """Runs every cell from cleared outputs, and waits until the last one is done; an error in a cell is raised."""
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
     page.wait_for_function(f"() => ({LEFT})() > 0")
