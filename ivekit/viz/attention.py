@@ -187,6 +187,7 @@ def attention_browser(
             zmin=0,
             zmax=float(w.max()),
             colorscale="Blues",
+            colorbar={"title": "attention"},
             hovertemplate=hover,
         )  # fmt: skip
         for name, one in maps.items()
