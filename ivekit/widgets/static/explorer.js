@@ -361,7 +361,9 @@ function explorer(root, host, scene, buffers) {
     status();
   }
 
-  const watchSize = new ResizeObserver(() => repaint()), dark = matchMedia("(prefers-color-scheme: dark)"),
+  let wide = 0; // a cell that is not laid out yet, or another width: everything is drawn anew
+  const resized = () => (root.clientWidth === wide ? repaint() : ((wide = root.clientWidth), theme()));
+  const watchSize = new ResizeObserver(resized), dark = matchMedia("(prefers-color-scheme: dark)"),
     skin = new MutationObserver(theme);
   watchSize.observe(root);
   dark.addEventListener("change", theme);
