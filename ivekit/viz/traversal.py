@@ -189,9 +189,9 @@ def _films(x: ndarray, scales: Scales) -> Callable[[Axes, int, bool], None]:
 
 
 def _bars(x: ndarray, band: Any, scales: Scales) -> Callable[[Axes, int, bool], None]:
-    known = scales.columns
+    known, spans = (of if of is not None and len(of) == x.shape[1] else None for of in (scales.columns, scales.spans))
     names = [str(j) for j in range(x.shape[1])] if known is None else [str(c).replace("_", " ") for c in known]
-    low, high = (x.min(0), x.max(0)) if scales.spans is None else np.asarray(scales.spans, float).T
+    low, high = (x.min(0), x.max(0)) if spans is None else np.asarray(spans, float).T  # of this table, not another
     part = lambda y: np.clip((y - low) / np.where(high > low, high - low, 1), 0, 1)  # noqa: E731
 
     def draw(ax: Axes, i: int, last: bool) -> None:
