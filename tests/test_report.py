@@ -109,7 +109,7 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(page):
     tags = Reader(page).tags
     names = {attributes["id"] for _, attributes in tags if "id" in attributes}
     links = {a["href"] for name, a in tags if name == "a"}
-    assert len(links) == 8 and links == {f"#{name}" for name in names if f"#{name}" in links}
+    assert len(links) == 7 and links == {f"#{name}" for name in names if f"#{name}" in links}
     # what a figure refers to (clip paths, markers) is on the page
     assert set(re.findall(r"url\(#([^)]*)\)", page)) <= names
 

@@ -104,11 +104,13 @@ def write(
             "topomaps": latent.fields(study, pictures),
         }
         parts |= {name: sections.section(name, *inside) for name, inside in asked.items() if inside}
-    parts["limits"] = limits(notes, data, scores, study, bool(made), len(views))
+    parts["limits"] = limits(notes, data, scores, study, any(card.checks for card, _ in made), len(views))
     parts["again"] = sections.again(settings, command)
     parts = {name: part for name, part in parts.items() if part}
     found = [sections.verdict(scores, n_scored), *([] if study is None else [latent.summary(study)])]
-    found += [Markup(f"{reasons.mark_of(card)} {tag('span', card.title)}") for card, _ in made]
+    found += [
+        Markup(f"{reasons.mark_of(card)} {tag('span', card.title if card.checks else card.what)}") for card, _ in made
+    ]
     head = sections.head(title, question, data, found, list(parts), links)
     return put(path, whole(title, [head, *parts.values()]))
 

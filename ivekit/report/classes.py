@@ -30,7 +30,7 @@ def confusion(told: Any) -> Any:
     counts = np.zeros((n, n))
     np.add.at(counts, (true, guess), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    names = told.classes(n)
+    names = told.names(n, "class")
 
     def draw(figure: Figure) -> None:
         viz.confusion(shares, names, figure.subplots())

@@ -56,13 +56,10 @@ class Told:
         return self.about.get(key, otherwise) if isinstance(self.about, Mapping) else otherwise
 
     def names(self, n: int, word: str) -> list[str]:
-        """The names of its `n` channels or columns."""
-        names = list(self.about.names) if self.is_sensors else list(self.said("columns") or self.said("names") or [])
+        """The names of its `n` channels, columns or classes."""
+        known = (self.said(key) for key in ("classes", "columns", "names"))
+        names = list(self.about.names) if self.is_sensors else list(next(filter(None, known), []))
         return [short(x) for x in names] if len(names) == n else [f"{word} {i}" for i in range(n)]
-
-    def classes(self, n: int) -> list[str]:
-        """The names of its `n` classes."""
-        return [short(name) for name in self.said("classes") or range(n)]
 
     @property
     def one(self) -> str:

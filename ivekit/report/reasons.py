@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from time import process_time
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,10 @@ from .study import Study, named
 ROWS = 6  # that an attribution is checked on, the typical one first: a card asks for dozens of maps of each
 NODES = 8  # of the quadrature of integrated gradients, enough for a completeness above 0.95 where a net is smooth
 SHUFFLES = 100
+TOO_DEAR = (
+    "One map of this model takes seconds, and the checks ask for a hundred: make them by themselves (explain.card)."
+)
+DEAR = 0.5  # seconds of a map, beyond which it is drawn unchecked: a card asks for it about a hundred times
 LEAST = 0.005  # part of a map that a view must have to be drawn
 NOT_RUN = "seeds and labels, for which the model must be trained several times more (`Card.falsify`)"
 
@@ -47,7 +52,12 @@ def cards(study: Study, draws: int) -> tuple[list[tuple[Card, Views]], list[str]
         try:
             seen = study.learnt if study.learnt is not None else study.held_out
             mean = imputers.Mean.fit(seen[: 4 * ROWS * ROWS])
-            made.append((card(study.model, rows, target, explainer, what, [mean], data=seen, draws=draws), rows))
+            start = process_time()
+            one = explainer(study.model, rows, target)
+            if process_time() - start > DEAR:
+                made.append((Card(what, one, (), (study.model, rows, target, explainer), {}), rows))
+            else:
+                made.append((card(study.model, rows, target, explainer, what, [mean], data=seen, draws=draws), rows))
         except ValueError as error:  # views of bytes, rows of any length: said, and the page goes on
             failed.append(f"{what}: {error}")
     return made, failed
@@ -89,7 +99,8 @@ def attributions(study: Study, made: list[tuple[Card, Views]], failed: list[str]
     )
     parts = [tag("p", text)]
     for found, rows in made:
-        parts += [tag("h3", found.what), tag("p", mark_of(found), " ", found.verdict), _checks(found)]
+        parts += [tag("h3", found.what), tag("p", mark_of(found), " ", found.verdict)]
+        parts += [_checks(found)] if found.checks else [tag("p", TOO_DEAR)]
         parts += [pictures(*picture) for picture in _drawn(study, found, rows)]
     parts += [tag("p", f"Not made: {line}", class_="faint") for line in failed]
     return [*parts, tag("p", coded(f"Not run on this page: {NOT_RUN}."), class_="faint")]
@@ -103,6 +114,8 @@ def mark_of(found: Card) -> Markup:
     '<span class="mark no">✗ failed 1 of 1</span>'
     """
     n = len(found.checks)
+    if not n:
+        return tag("span", "✗ not checked", class_="mark no")
     if found.failed:
         return tag("span", f"✗ failed {len(found.failed)} of {n}", class_="mark no")
     return tag("span", f"✓ passed {n} of {n}", class_="mark yes")
@@ -130,7 +143,8 @@ def _drawn(study: Study, found: Card, rows: Views) -> Iterator[Picture]:
     for name, size in sizes.items():
         if shares[name] < LEAST or not rows.rows_present(name)[0]:
             continue
-        doubt = f"no evidence, since it failed {shown(found.failed)}" if found.failed else "one held-out row"
+        doubt = "one held-out row" if found.checks else "no evidence, since no check was made"
+        doubt = f"no evidence, since it failed {shown(found.failed)}" if found.failed else doubt
         text = f"{name}: |attribution| of {found.what}, {doubt}."
         more = f" Parts of the whole map's size: {said}." if said else ""
         yield from _of_view(study, name, size, rows, text + more, found.what)
