@@ -23,7 +23,8 @@ function say(x, places = 3) {
   if (x === 0) return "0";
   const size = Math.floor(Math.log10(Math.abs(x)));
   if (size >= 6 || size < -4) return x.toExponential(1).replace("-", "−");
-  return x.toFixed(Math.max(0, places - 1 - Math.max(size, -2))).replace("-", "−");
+  const text_ = x.toFixed(Math.max(0, places - 1 - Math.max(size, -2)));
+  return Number(text_) === 0 ? "0" : text_.replace("-", "−");
 }
 
 /** A change with its sign; none when it would be written as zero. */
