@@ -187,7 +187,7 @@ class Translation:
         except Untranslatable as error:
             self.net, self.why = None, str(error)
 
-    def wait(self, seconds: float | None = None) -> bool:
+    def wait(self, seconds: float | int | None = None) -> bool:
         """Waits until there is an answer."""
         if self._thread is not None:
             self._thread.join(seconds)
