@@ -150,7 +150,9 @@ def traversal(study: Study, block: str, index: int, pictures: Pictures) -> Marku
     height = 12 + (14 if only_film else 21) * STEPS
 
     def draw(figure: Figure) -> None:
-        viz.traversal(values, drawn, figure=figure, label="z", band=band, **settings)
+        axes = viz.traversal(values, drawn, figure=figure, label="z", band=band, **settings)
+        for row in axes:  # the value stands left of whatever labels the first view has there
+            cast(Any, row[0].texts[-1]).xyann = (-_labels(next(iter(drawn.values())), settings), 0)
 
     width = min(170, 40 + sum(_width(x.shape[1:], settings["topo"]) for x in drawn.values()))
     goes = f" (goes with {row['match']}, r = {signed(row['r'])})" if row["passed"] else ""
@@ -158,6 +160,13 @@ def traversal(study: Study, block: str, index: int, pictures: Pictures) -> Marku
     missing = f" Not drawn: {shown(rest)}." if rest else ""
     text = f"{named(block, index)}{goes}, decoded from {signed(low)} to {signed(high)} prior s.d.{missing}"
     return pictures((width, height), draw, text)
+
+
+def _labels(first: Float[ndarray, "v ..."], settings: Mapping[str, Any]) -> float:
+    """Points that the labels left of a view's axes take."""
+    if first.ndim == 2:
+        return 12 + 3.6 * max(map(len, settings.get("columns") or ["0"]))
+    return 28.0 if first.ndim == 3 and settings["topo"] is None else 6.0
 
 
 def drawable(shape: tuple[int, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from time import process_time
 from typing import Any, cast
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from .. import metrics, viz
-from ..explain import Card, card, imputers, integrated_gradients, one_latent
+from ..explain import Card, card, check_traversal, imputers, integrated_gradients, one_latent
 from ..models import Outputs
 from ..training import latents
 from ..views import Views
@@ -25,12 +26,13 @@ from .page import Markup, Pictures, coded, table, tag
 from .sections import count, number
 from .study import Study, named
 
-ROWS = 6  # that an attribution is checked on, the typical one first: a card asks for dozens of maps of each
+ROWS = 8  # that an attribution is checked on, the typical one first: a card asks for dozens of maps of each
 NODES = 8  # of the quadrature of integrated gradients, enough for a completeness above 0.95 where a net is smooth
 SHUFFLES = 100
 TOO_DEAR = (
     "One map of this model takes seconds, and the checks ask for a hundred: make them by themselves (explain.card)."
 )
+MANY = 256  # rows of the check that moves a latent and decodes
 DEAR = 0.5  # seconds of a map, beyond which it is drawn unchecked: a card asks for it about a hundred times
 LEAST = 0.005  # part of a map that a view must have to be drawn
 NOT_RUN = "seeds and labels, for which the model must be trained several times more (`Card.falsify`)"
@@ -57,10 +59,20 @@ def cards(study: Study, draws: int) -> tuple[list[tuple[Card, Views]], list[str]
             if process_time() - start > DEAR:
                 made.append((Card(what, one, (), (study.model, rows, target, explainer), {}), rows))
             else:
-                made.append((card(study.model, rows, target, explainer, what, [mean], data=seen, draws=draws), rows))
+                found = card(study.model, rows, target, explainer, what, [mean], data=seen, draws=draws)
+                made.append((_moved_in_many(study, found, target, seen), rows))
         except ValueError as error:  # views of bytes, rows of any length: said, and the page goes on
             failed.append(f"{what}: {error}")
     return made, failed
+
+
+def _moved_in_many(study: Study, found: Card, target: Callable[..., torch.Tensor], seen: Views) -> Card:
+    """A card whose check of the traversal is of many rows: of a few its bars are met by luck, and it costs little."""
+    checks = [
+        check_traversal(study.model, study.held_out[:MANY], target, data=seen) if check.name == "traversal" else check
+        for check in found.checks
+    ]
+    return replace(found, checks=tuple(checks))
 
 
 def _rows(study: Study) -> Views:
@@ -94,8 +106,8 @@ def attributions(study: Study, made: list[tuple[Card, Views]], failed: list[str]
     text = (
         f"Integrated gradients (Sundararajan et al., 2017; {NODES} nodes, from the mean training row): how much each "
         "number of the input adds to a quantity of the model, in the held-out row that is shown throughout. The checks "
-        f"are made on {count(min(ROWS, len(study.held_out)), 'row')}. A map that failed one is drawn, since it was "
-        "made, but it is no evidence."
+        f"are made on {count(min(ROWS, len(study.held_out)), 'row')}, that of the traversal on up to {MANY}. A map "
+        "that failed one is drawn, since it was made, but it is no evidence."
     )
     parts = [tag("p", text)]
     for found, rows in made:
