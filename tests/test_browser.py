@@ -238,6 +238,7 @@ def test_a_panel_on_a_page_of_its_own_answers(browser, run, tmp_path):
     choose("row").select_option("row 3")
     choose("view").select_option("behaviour")
     page.get_by_text("numbers as a table").click()
+    page.locator("[data-testid=panel] td").first.wait_for()  # a browser tells of an opened fold a little later
     cells = page.locator("[data-testid=panel] td").all_inner_texts()
     np.testing.assert_allclose([float(cell) for cell in cells], views["behaviour"][3], rtol=6e-3)  # three digits
     assert unlabelled(page, "[data-testid=panel]") == [] == watched.errors == watched.asked
