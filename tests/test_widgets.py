@@ -208,6 +208,9 @@ def test_where_data_lie_holds_their_codes_and_not_those_far_away(shown):
 
     assert inside(scene.buffers["codes"]).mean() > 0.95
     assert not inside(centre + 8 * np.eye(len(centre))).any()
+    low, high = np.array(scene.said["support"]["ends"]).T
+    alone = (scene.buffers["codes"] > low) & (scene.buffers["codes"] < high)
+    assert (alone.mean(0) > 0.95).all() and (high - low < 8).all()
 
 
 def test_verdicts_stand_beside_their_latents(model, world):

@@ -45,7 +45,7 @@ class Explorer(anywidget.AnyWidget):
 
     z : the code on the sliders, all blocks side by side, in units in which the prior has a standard deviation of 1.
     start : what the sliders started from: the number of a row in ``scene.said["rows"]``, -1 the mean, -2 the prior.
-    time : seconds, of the cursor in waveforms and film. locked : the ids of the latents that stay, ``"shared:0"``.
+    time : seconds, of the cursor in waveforms. locked : the ids of the latents that stay, ``"shared:0"``.
     """
 
     z = traitlets.List(traitlets.CFloat()).tag(sync=True)

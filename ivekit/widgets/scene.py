@@ -289,17 +289,19 @@ def _support(codes: Codes, seed: int = 0) -> tuple[dict, Float[ndarray, "k k"]]:
     """The region that beliefs about the data occupy: centre and precision of draws of them, and what holds 99 %.
 
     One draw a row, so that along a collapsed latent the region is as wide as the prior (its means all but coincide).
-    The covariance is shrunk (Ledoit & Wolf, 2004, J. Multivar. Anal. 88); far is Mahalanobis' squared distance.
+    The covariance is shrunk (Ledoit & Wolf, 2004, J. Multivar. Anal. 88); far is Mahalanobis' squared distance. Among
+    many latents it alone would let a single one go very far, so `ends` (k, 2) says where each latent's own 99 % lie.
     """
     from sklearn.covariance import LedoitWolf
 
     n, k = codes.mean.shape
     if not k or n < 2:
-        return {"centre": codes.mean.mean(0).tolist(), "limit": None}, np.eye(k, dtype=np.float32)
+        return {"centre": codes.mean.mean(0).tolist(), "limit": None, "ends": []}, np.eye(k, dtype=np.float32)
     drawn = codes.mean + codes.sd * np.random.default_rng(seed).standard_normal((n, k))
     fitted = LedoitWolf().fit(drawn)
     limit = float(np.quantile(fitted.mahalanobis(drawn), 0.99))
-    return {"centre": fitted.location_.tolist(), "limit": limit}, fitted.precision_.astype(np.float32)
+    ends = np.quantile(drawn, [0.005, 0.995], axis=0).T.tolist()
+    return {"centre": fitted.location_.tolist(), "limit": limit, "ends": ends}, fitted.precision_.astype(np.float32)
 
 
 def _starts(rows: Views, decode: Decode) -> Int[Tensor, "s"]:

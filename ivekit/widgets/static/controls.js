@@ -141,6 +141,14 @@ function distance(z, centre, precision) {
   return sum;
 }
 
+/** Why a code is outside the data, in words; "" of one that is not: a latent moved beyond its ends, or all together. */
+function departure(z, scene, precision, moved) {
+  const { centre, limit, ends } = scene.support, far = distance(z, centre, precision);
+  const alone = [...moved].filter((i) => z[i] < ends[i][0] || z[i] > ends[i][1]).map((i) => scene.latents[i].name);
+  if (alone.length) return `(${alone.slice(0, 3).join(", ")}${alone.length > 3 ? ", ..." : ""})`;
+  return far > limit ? `(all latents together: squared distance ${say(far, 2)}, limit ${say(limit, 2)})` : "";
+}
+
 /** What the chosen latent is: its match beside chance, its verdict, its pattern, the views it may touch. */
 function detailCard(scene, its) {
   const canvas = make("canvas", { class: "ivk-pattern", role: "img" }), title = make("h3"), said = make("p"),

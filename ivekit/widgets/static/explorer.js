@@ -173,12 +173,11 @@ function explorer(root, host, scene, buffers) {
     const began = from.code(state.start);
     ui.rows.forEach((row, i) => row.set(its.z[i], began[i]));
     ui.given.set(state.given);
-    const { centre, limit } = scene.support ?? {};
-    const far = k && limit ? distance(its.z, centre, buffers.precision) : 0, outside = far > limit;
-    if (outside !== state.outside) write(ui.alert, outside ? OUTSIDE : "");
-    state.outside = outside;
-    write(ui.far, outside ? `(squared distance ${say(far, 2)}, limit ${say(limit, 2)})` : "");
-    if (ui.warning) ui.warning.classList.toggle("ivk-on", outside);
+    const why = k && scene.support.limit ? departure(its.z, scene, buffers.precision, state.moved) : "";
+    if (Boolean(why) !== state.outside) write(ui.alert, why ? OUTSIDE : "");
+    state.outside = Boolean(why);
+    write(ui.far, why);
+    if (ui.warning) ui.warning.classList.toggle("ivk-on", state.outside);
   }
 
   // decode and paint ------------------------------------------------------------------------------------------------
