@@ -53,8 +53,9 @@ site: $(STAMP)   ## the notebooks as they are stored and the API, as pages in si
 samples: $(STAMP) ## simulate data_samples again: the same bytes
 	$(BIN)/python data_samples/make.py
 
-runs: $(STAMP)   ## train the run on the simulated world that notebooks load; the small files of it are in git
+runs: $(STAMP)   ## train the runs on simulated worlds that notebooks load; the small files of them are in git
 	$(BIN)/python -m ivekit train ive data=world epochs=30 --out data_samples/runs/world
+	$(BIN)/python -m ivekit train lipid_cvae epochs=40 --out data_samples/runs/lipid
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
 	set -e; for study in recovery sweep shuffled aggregation topography figures cross_modal truth truth_said; do $(BIN)/python evidence/$$study.py; done
