@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import os
-import pickle
-import subprocess
-import sys
+import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
 from threading import Thread
+from typing import Any
 
 import jaxtyping
 import torch
@@ -28,7 +28,12 @@ from ..views import Views
 from .net import Decode
 
 REFUSED = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError, ImportError)
+# what multiprocessing raises of a model that it cannot send
+UNSENT = (reduction.pickle.PicklingError, TypeError, AttributeError)  # pyright: ignore[reportAttributeAccessIssue]
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
+
+
+Child = tuple[Any, Connection]  # a process, and where its answer comes
 
 
 class Untranslatable(ValueError):
@@ -173,11 +178,11 @@ class Translation:
             self.why = reason
             return
         try:
-            job = pickle.dumps((decode, rows[:2].to("cpu")))
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            child = spawn(copy.deepcopy(decode).cpu(), rows[:2].to("cpu"))
+        except UNSENT as error:
             self.why = f"the model cannot be sent to another process ({error}); explorer.translate() does it here"
             return
-        self._thread = Thread(target=self._run, args=(job, then), daemon=True)
+        self._thread = Thread(target=self._run, args=(child, then), daemon=True)
         self._thread.start()
 
     def here(self, decode: Decode, rows: Views) -> None:
@@ -193,26 +198,30 @@ class Translation:
             self._thread.join(seconds)
         return self.settled
 
-    def _run(self, job: bytes, then: Callable[[], None]) -> None:
-        line = [sys.executable, "-c", "from ivekit.widgets.translate import answer; answer()"]
-        paths = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        child = subprocess.run(line, input=job, capture_output=True, env=paths, check=False)
-        if child.returncode == 0 and child.stdout[:1] == b"+":
-            self.net = child.stdout[1:]
-        elif child.returncode == 0:
-            self.why = child.stdout[1:].decode()
-        else:
-            last = (child.stderr.decode(errors="replace").strip().splitlines() or ["it was ended"])[-1]
-            self.why = f"the process that translates failed ({last[:200]}); explorer.translate() does it here"
+    def _run(self, child: Child, then: Callable[[], None]) -> None:
+        """Waits for the other process, in a thread."""
+        process, answer = child
+        try:
+            self.net, self.why = answer.recv()
+        except EOFError:  # it ended without a word
+            self.why = "another process could not take the model over; explorer.translate() translates it here"
+        process.join()
         then()
 
 
-def answer() -> None:
-    """What that process does: a decoder and rows from the one who began it, the network or a reason back."""
-    decode, rows = pickle.loads(sys.stdin.buffer.read())  # from our own parent, which made it of its own model
-    out, sys.stdout = sys.stdout, sys.stderr  # what others print is no part of the answer
+def spawn(decode: Decode, rows: Views) -> Child:
+    """Another Python that translates, and where its answer will come: (network, None) or (None, reason)."""
+    fresh = multiprocessing.get_context("spawn")  # a fork would carry locks of threads that it has not
+    ours, theirs = fresh.Pipe(duplex=False)
+    process = fresh.Process(target=_answer, args=(decode, rows, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _answer(decode: Decode, rows: Views, answer: Connection) -> None:
+    """What that process does."""
     try:
-        said = b"+" + translate(decode, rows)
+        answer.send((translate(decode, rows), None))
     except Untranslatable as error:
-        said = b"-" + str(error).encode()
-    out.buffer.write(said)
+        answer.send((None, str(error)))
