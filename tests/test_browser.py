@@ -170,13 +170,13 @@ def test_a_slider_of_the_page_moves_what_it_may_touch(page, by):
 
 def test_one_latent_turned_too_far_is_said_to_be_outside_the_data(page, run):
     ends = dict(zip(LATENTS, explore(*run).scene.said["support"]["ends"]))
-    warning = page.root.get_by_role("alert")
+    warning = page.root.locator("[role=alert]")
     page.press("shared:0", "ArrowRight", 3)
-    assert page.z()[0] < ends["shared:0"][1] and warning.inner_text() == ""
+    assert page.z()[0] < ends["shared:0"][1] and warning.text_content() == ""
     page.press("shared:0", "End")
-    assert page.z()[0] > ends["shared:0"][1] and warning.inner_text().startswith("Outside the data")
+    assert page.z()[0] > ends["shared:0"][1] and warning.text_content().startswith("Outside the data")
     page.click("reset")
-    assert warning.inner_text() == ""
+    assert warning.text_content() == ""
 
 
 def test_dragging_ends_on_the_final_value(page, run):

@@ -187,7 +187,7 @@ def _about(what: Any) -> str:
 
 
 def _listed(value: Any) -> str:
-    return figures.shown(value) if isinstance(value, list | tuple) else str(value)
+    return figures.shown([str(x) for x in value]) if isinstance(value, list | tuple) else str(value)
 
 
 def _split(metadata: pd.DataFrame | None) -> Markup | None:
