@@ -56,6 +56,8 @@ samples: $(STAMP) ## simulate data_samples again: the same bytes
 runs: $(STAMP)   ## train the runs on simulated worlds that notebooks load; the small files of them are in git
 	$(BIN)/python -m ivekit train ive data=world epochs=30 --out data_samples/runs/world
 	$(BIN)/python -m ivekit train lipid_cvae epochs=40 --out data_samples/runs/lipid
+	$(BIN)/python -m ivekit train mimo_ae n_subjects=16 n_windows=24 epochs=14 batch_size=16 --out data_samples/runs/physio
+	set -e; for fusion in concat attention experts; do $(BIN)/python -m ivekit train mimo_ae n_subjects=16 n_windows=24 epochs=14 batch_size=16 fusion=$$fusion --out data_samples/runs/physio_$$fusion; done
 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
 	set -e; for study in recovery sweep shuffled aggregation topography figures cross_modal truth truth_said; do $(BIN)/python evidence/$$study.py; done

@@ -154,3 +154,18 @@ def test_the_stored_run_is_what_its_scores_say():
     seen = train["behaviour"].numpy()
     r2 = metrics.r2(rows["behaviour"].numpy(), told, mean=seen.mean(0), weight=1 / seen.var(0))
     assert abs(r2 - said["reconstruction"]["model"]) < 0.005
+
+
+@pytest.mark.parametrize("name", ["physio", "physio_concat", "physio_attention", "physio_experts"])
+def test_the_stored_autoencoders_are_what_their_scores_say(name):
+    """Weights, settings and scores belong together, of each way to fuse the signals."""
+    model, recipe = load(FOLDER / "runs" / name, recipe="mimo_ae")
+    assert recipe.settings["fusion"] == name.partition("_")[2] or name == "physio"
+    rows = recipe.data()
+    train, rows = (rows[rows.metadata["split"].to_numpy() == split] for split in ("train", "test"))
+    said = json.loads((FOLDER / "runs" / name / "scores.json").read_text())
+    with torch.no_grad():
+        told = {view: p.mean.numpy() for view, p in model(rows).p.items()}
+    for view, guess in told.items():
+        r2 = metrics.r2(rows[view].numpy(), guess, mean=train[view].numpy().mean(0))
+        assert abs(r2 - said[view]["reconstruction"]["model"]) < 0.005, view
