@@ -65,8 +65,9 @@ runs: $(STAMP)   ## train the runs on simulated worlds that notebooks load; the 
 evidence: $(STAMP) ## go on with the long studies; each appends to its CSV and knows what is done
 	set -e; for study in recovery sweep shuffled aggregation topography figures cross_modal truth truth_said; do $(BIN)/python evidence/$$study.py; done
 
-bench: $(STAMP)  ## the benchmarks
-	set -e; for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark; done
+bench: $(STAMP)  ## the benchmarks: tests/benchmarks/RESULTS.md and the table in README.md
+	-VENV=$(VENV) tests/benchmarks/peers.sh
+	$(BIN)/python tests/benchmarks
 
 clean:           ## remove the environment, caches and builds; recordings and runs stay
 	rm -rf $(VENV) build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
