@@ -30,7 +30,7 @@ BEHAVIOUR = ("reaction_time", "choice", "confidence", "pupil", "movement_time", 
 def read_samples(folder: str | Path | None = None, seed: int = 0) -> Views:
     """The small recording in data_samples: MEG, film and behaviour of 4 subjects, simulated, as real files.
 
-    folder : that of the repository by default.
+    folder : by default the one that came with ivekit.
     seed : of the split of each subject's trials into 70 % train, 10 % validation and 20 % test.
 
     meg (b, 102, 60) in fT, video (b, 1, 16, 32, 32) in [0, 1], behaviour (b, 6); a few trials lack one of them.
@@ -38,17 +38,17 @@ def read_samples(folder: str | Path | None = None, seed: int = 0) -> Views:
 
     Raises
     ------
-    FileNotFoundError : when the folder is not there, as in an installed package without the repository.
+    FileNotFoundError : when the folder holds no recording.
 
     >>> read_samples()["meg"].shape
     torch.Size([192, 102, 60])
     """
-    folder = Path(__file__).parents[2] / "data_samples" if folder is None else Path(folder)
+    folder = _came_with() if folder is None else Path(folder)
     subjects = sorted(path.name.removesuffix("_epo.fif") for path in folder.glob("sub-*_epo.fif"))
     if not subjects:
         raise FileNotFoundError(
-            f"there is no recording sub-*_epo.fif in {folder}: data_samples is part of the repository, not of the "
-            "package: clone it and install with pip install -e, or name its folder"
+            f"there is no recording sub-*_epo.fif in {folder}: a wheel and the repository (data_samples) have them; "
+            "install one of the two again, or name a folder that has such files"
         )
     tables = [read_table(folder / f"{s}_beh.tsv", BEHAVIOUR) for s in subjects]
     frames: list[Any] = [table.metadata for table in tables]
@@ -61,6 +61,12 @@ def read_samples(folder: str | Path | None = None, seed: int = 0) -> Views:
     frame: Any = views.metadata
     split = _splits(frame[["subject", "trial"]], frame["subject"], seed)
     return Views(views.tensors, views.present, frame.assign(split=split), views.about)
+
+
+def _came_with() -> Path:
+    """The recording in an installed package, or in the repository."""
+    package = Path(__file__).parents[1]
+    return package / "samples" if (package / "samples").is_dir() else package.parent / "data_samples"
 
 
 def read_hand_movement(folder: str | Path | None = None, seed: int = 0) -> Views:
