@@ -220,7 +220,7 @@ class Denoised(Distribution):
         eta, order = self.decoder.eta if eta is None else eta, self.decoder.order
         moments, before = torch.linspace(1, 0, self.decoder.steps + 1).tolist(), None
         for now, then in zip(moments, moments[1:]):
-            (a, s), (a2, s2) = (self.decoder.shares(y.new_tensor([t])) for t in (now, then))
+            (a, s), (a2, s2) = (self.decoder.shares(y.new_full((1,), t)) for t in (now, then))
             x = self._guess(y, now, a, s, times)
             e = (y - a * x) / s
             if eta:
@@ -252,7 +252,7 @@ def _repeated(z: Tensor, context: Tokens | None, times: int) -> tuple[Tensor, To
 
 def _fixed_noise(shape: Sequence[int], like: Tensor) -> Tensor:
     """Noise that is the same on every call and every device (and so also in every row)."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(like)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(like, non_blocking=True)
 
 
 def _randn(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,12 +29,12 @@ class Rasterise(nn.Module):
         self.shape, self.n_values, self.extent = tuple(shape), n_values, extent
 
     def forward(self, x: Float[Tensor, "b n f"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b c x y z"]:
-        sizes = torch.tensor(self.shape, device=x.device)
-        place = ((x[..., :3] / self.extent + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
-        cell = (place[..., 0] * sizes[1] + place[..., 1]) * sizes[2] + place[..., 2]
+        ways = (x[..., :3] / self.extent + 1) / 2
+        a, b, c = ((ways[..., i] * size).long().clamp(0, size - 1) for i, size in enumerate(self.shape))
+        cell = (a * self.shape[1] + b) * self.shape[2] + c
         numbers = torch.cat([x[..., 3:], torch.ones_like(x[..., :1])], -1) * mask[..., None]
         index = repeat(cell, "b n -> b n c", c=numbers.shape[-1])
-        total = numbers.new_zeros(len(x), int(sizes.prod()), numbers.shape[-1]).scatter_add(1, index, numbers)
+        total = numbers.new_zeros(len(x), math.prod(self.shape), numbers.shape[-1]).scatter_add(1, index, numbers)
         count = total[..., -1:]
         grid = torch.cat([total[..., :-1] / count.clamp(min=1), (count > 0).to(x.dtype)], -1)
         return rearrange(grid, "b (x y z) c -> b c x y z", x=self.shape[0], y=self.shape[1])

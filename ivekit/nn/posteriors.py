@@ -110,9 +110,10 @@ class MixtureOfProducts(Experts):
         mean, log_variance, present = self.beliefs(tokens)
         m = len(self.heads)
         subsets = [list(s) for r in range(1, m + 1) for s in combinations(range(m), r)]
-        fused = [product(mean[s], log_variance[s], present[s]) for s in subsets]
+        parts = [[torch.stack([x[i] for i in s]) for x in (mean, log_variance, present)] for s in subsets]
+        fused = [product(*some) for some in parts]
         means, log_variances = (torch.stack(part) for part in zip(*fused))
-        return _mixture(means, log_variances, torch.stack([present[s].all(0) for s in subsets]))
+        return _mixture(means, log_variances, torch.stack([there.all(0) for _, _, there in parts]))
 
 
 def _mixture(mean: Tensor, log_variance: Tensor, present: Bool[Tensor, "m b"]) -> Mixture:

@@ -18,14 +18,14 @@ from .blocks import Tokens, TransformerBlock, expect, mlp
 from .conditioning import Queries
 
 
-def sinusoids(n: int, dim: int) -> Float[Tensor, "n d"]:
+def sinusoids(n: int, dim: int, device: torch.device | None = None) -> Float[Tensor, "n d"]:
     """Sines and cosines of geometric periods, which tell places in a sequence of any length (Vaswani et al., 2017).
 
     >>> sinusoids(3, 4)[0]
     tensor([0., 1., 0., 1.])
     """
-    rate = 1e4 ** (-torch.arange(0, dim, 2) / dim)
-    angle = torch.arange(n)[:, None] * rate
+    rate = 1e4 ** (-torch.arange(0, dim, 2, device=device) / dim)
+    angle = torch.arange(n, device=device)[:, None] * rate
     return rearrange(torch.stack([angle.sin(), angle.cos()]), "two n d -> n (d two)")[:, :dim]
 
 
@@ -50,7 +50,7 @@ class SeriesTransformer(nn.Module):
         expect(x, (self.n_chans, None), self)
         x = F.pad(x, (0, -x.shape[-1] % self.embed.stride[0]))
         h = rearrange(self.embed(x), "b d n -> b n d")
-        h = self.blocks(h + sinusoids(h.shape[1], self.dim).to(h))
+        h = self.blocks(h + sinusoids(h.shape[1], self.dim, h.device).to(h))
         return h + self.net(h)
 
 

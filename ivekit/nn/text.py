@@ -34,7 +34,7 @@ class TextEncoder(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(dim, heads) for _ in range(depth))
 
     def forward(self, x: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Tokens:
-        h = _embedded(self.embed, x, mask) + sinusoids(x.shape[1], self.dim).to(self.embed.weight)
+        h = _embedded(self.embed, x, mask) + sinusoids(x.shape[1], self.dim, x.device).to(self.embed.weight)
         h = torch.where(mask[..., None], h, 0)
         h = h + F.gelu(rearrange(self.near(rearrange(h, "b n d -> b d n")), "b d n -> b n d"))
         for block in self.blocks:
@@ -88,7 +88,7 @@ class LanguageModel(nn.Module):
         self, x: Int[Tensor, "b n"], z: Float[Tensor, "b k"], context: Tokens | None = None
     ) -> Float[Tensor, "b n classes"]:
         h = self.embed(F.pad(x[:, :-1], (1, 0), value=START))  # what is known before each byte
-        h = h + sinusoids(x.shape[1], self.dim).to(h)
+        h = h + sinusoids(x.shape[1], self.dim, h.device).to(h)
         h = h if self.from_z is None else h + self.from_z(z)[:, None]
         for i, block in enumerate(self.blocks):
             told = context is not None and i < len(self.conditioners)
