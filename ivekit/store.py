@@ -8,11 +8,8 @@ sensors. Nothing here pickles.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,38 +18,11 @@ import pandas as pd
 from pandas.api.types import pandas_dtype
 from torch import Tensor
 
+from .atomic import standing, whole
 from .guard import reading
-from .masks import masked_share
+from .masks import checked, masked_share
 from .ondisk import blocks, opened
 from .signal import Sensors
-
-
-@contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when the block ends well, and vanishes when it does not.
-
-    >>> with tempfile.TemporaryDirectory() as tmp:
-    ...     with whole(f"{tmp}/a.txt") as new:
-    ...         _ = new.write_text("all of it")
-    ...     Path(tmp, "a.txt").read_text()
-    'all of it'
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / path.name
-    try:
-        yield new
-        old = new.with_name("old")
-        if path.is_dir() and new.is_dir():
-            path.rename(old)  # a folder cannot be replaced in one step; the old one is kept until the new is there
-        try:
-            os.replace(new, path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    finally:
-        shutil.rmtree(new.parent, ignore_errors=True)
 
 
 def write(
@@ -100,7 +70,7 @@ def write_array(path: Path, shape: Sequence[int], parts: Iterable[Tensor]) -> No
             if i == 0:
                 header(file, part[:0].detach().cpu().numpy().dtype, shape)
             for rows in blocks(part):
-                part[rows].detach().cpu().contiguous().numpy().tofile(file)
+                file.write(part[rows].detach().cpu().numpy().tobytes())  # the disk's own errors, unlike tofile's
 
 
 def header(file: IO[bytes], dtype: np.dtype, shape: Sequence[int]) -> None:
@@ -111,13 +81,13 @@ def header(file: IO[bytes], dtype: np.dtype, shape: Sequence[int]) -> None:
 
 def read(folder: str | Path) -> tuple[dict, dict, pd.DataFrame | None, dict]:
     """What `write` stored. A missing or foreign folder is an error that says so."""
-    folder = Path(folder)
+    folder = standing(Path(folder))
     index = contents(folder)
     if gone := [name for name in index.get("files", []) if not (folder / name).exists()]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(gone)}, which its about.json names")
     tensors = {name: load(folder / f"{name}.npy") for name in index["views"]}
     masks = {n: folder / f"{n}.present.npy" for n in tensors}
-    present = {n: load(path) for n, path in masks.items() if path.exists()}
+    present = {n: _mask(path, n, tensors[n]) for n, path in masks.items() if path.exists()}
     return tensors, present, frame(folder, index), descriptions(folder, index)
 
 
@@ -152,6 +122,12 @@ def load(path: Path) -> Tensor:
         raise FileNotFoundError(f"{path.parent} lacks {path.name}, which its about.json names") from None
 
 
+def _mask(path: Path, name: str, x: Tensor) -> Tensor:
+    with reading(path, "mask"):
+        return checked(name, x, load(path))
+
+
+LONGEST = 200  # bytes of a view's name: a file's may have 255, endings included
 AS_TEXT = ("str", "object", "string", "category", "float16", "float32", "float64")  # pandas reads digits inexactly
 RUN = ("=", "+", "-", "@", "\t", "\r", "'")  # a spreadsheet runs a cell that begins so, unless a ' stands before it
 
@@ -197,7 +173,8 @@ def _say_dtype(column: pd.Series) -> Any:
 
 
 def _refuse_path(name: str) -> None:
-    if not name or Path(name).name != name or name.startswith(".") or name.endswith(".present"):
+    bad = not isinstance(name, str) or not name or Path(name).name != name or "\0" in name
+    if bad or name.startswith(".") or name.endswith(".present") or len(os.fsencode(name)) > LONGEST:
         raise ValueError(f"a view's name becomes a file's name, and {name!r} cannot be one")
 
 

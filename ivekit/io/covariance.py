@@ -55,7 +55,10 @@ def _open(path: Path) -> tuple[Any, str]:
     with reading(path, "covariance"):
         if "covariance" not in (holds := contents(path)):
             raise ValueError(f"{path.name} holds {' and '.join(sorted(holds)) or 'no data'}, no covariance")
-        return mne.read_cov(path, verbose="error"), path.name
+        noise = mne.read_cov(path, verbose="error")
+        if not noise.ch_names:
+            raise ValueError(f"{path.name} names no channel whose noise it is")
+        return noise, path.name
 
 
 def _projector(names: list[str], sensors: Sensors) -> Float[np.ndarray, "c c"]:

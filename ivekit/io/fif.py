@@ -84,7 +84,8 @@ def _walk(file: Any, path: Path) -> Iterator[tuple[int, bytes]]:
         if at == 0 and kind != FILE_ID:
             raise ValueError(f"{path.name} is not a FIF file: it does not start with a file's identity")
         end = at + HEAD.size + n_bytes
-        if not kind or n_bytes < 0 or (size is not None and end > size) or 0 < following < end:
+        back = following < LAST or 0 < following < end  # the walk would never end
+        if not kind or n_bytes < 0 or (size is not None and end > size) or back:
             raise ValueError(
                 f"{path.name} is cut short: its last whole entry ends at byte {at:,}, and more should follow"
             )

@@ -171,7 +171,12 @@ def _confounds(path: Path, patterns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(at, sep="\t", na_values=["n/a"])
     if alien := [pattern for pattern in patterns if not any(fnmatchcase(c, pattern) for c in table)]:
         raise ValueError(f"{at.name} has no column {alien}; there are {', '.join(map(str, table))[:300]}")
-    return table[[c for c in table if any(fnmatchcase(c, pattern) for pattern in patterns)]]
+    chosen = table[[c for c in table if any(fnmatchcase(c, pattern) for pattern in patterns)]]
+    if words := [c for c in chosen if not pd.api.types.is_numeric_dtype(chosen[c])]:
+        raise ValueError(f"{at.name}: the columns {words} are no numbers")
+    if wild := [c for c in chosen if np.isinf(chosen[c].to_numpy(float)).any()]:
+        raise ValueError(f"{at.name}: the columns {wild} are infinite somewhere")
+    return chosen
 
 
 def with_events(views: Views, root: str | Path, delay: float | int = 5.0, column: str = "trial_type") -> Views:

@@ -1,5 +1,5 @@
 """The guard, for readers."""
 
-from ..guard import BROKEN, available, fits, reading
+from ..guard import available, fits, reading
 
-__all__ = ["BROKEN", "available", "fits", "reading"]
+__all__ = ["available", "fits", "reading"]

@@ -119,7 +119,10 @@ def _open_fif(path: Path) -> Any:
     if "raw" in holds:
         return _sensible(mne.io.read_raw_fif(path, verbose="error"), path)
     if "evoked" in holds:
-        return mne.read_evokeds(path, verbose="error")
+        found = mne.read_evokeds(path, verbose="error")
+        if not found or not {one.kind for one in found} <= {"average", "standard_error"}:  # MNE looks it up late
+            raise ValueError(f"{path.name} holds no averages")
+        return found
     what = " and ".join(sorted(holds)) or "no data"
     raise ValueError(f"{path.name} holds {what}, and neither a continuous recording nor epochs nor evokeds")
 

@@ -108,7 +108,7 @@ def _edf(path: Path, names: Sequence[str] | None) -> list[Signal]:
     return found
 
 
-def _wfdb(path: Path, names: Sequence[str] | None) -> list[Signal]:
+def _wfdb(path: Path, wanted: Sequence[str] | None) -> list[Signal]:
     """The samples are held against the checksums of the header, which tell of a file that is cut or damaged."""
     try:
         import wfdb
@@ -122,15 +122,16 @@ def _wfdb(path: Path, names: Sequence[str] | None) -> list[Signal]:
             raise ValueError(f"{header.name} is of several segments: name one of {told.seg_name}")
         if outside := [name for name in told.file_name or () if Path(name).name != name]:
             raise ValueError(f"{header.name} names files that do not lie beside it: {outside}")
+        names = [name or f"signal {i}" for i, name in enumerate(told.sig_name or ())]  # a header may leave them out
         fits(16 * (told.sig_len or 0) * sum(told.samps_per_frame or ()), header)
-        chosen = _wanted(list(told.sig_name or ()), names, header)
+        chosen = _wanted(names, wanted, header)
         found: Any = wfdb.rdrecord(record, physical=False, smooth_frames=False)
         sums = found.calc_checksum(expanded=True)
-        if wrong := [told.sig_name[i] for i, n in enumerate(told.checksum) if n is not None and (sums[i] - n) % 2**16]:
+        if wrong := [names[i] for i, n in enumerate(told.checksum) if n is not None and (sums[i] - n) % 2**16]:
             raise ValueError(f"{header.name}: the samples of {wrong} are not those that its checksums tell of")
         x = found.dac(expanded=True)
     rates = [told.fs * told.samps_per_frame[i] for i in chosen]
-    return [Signal(told.sig_name[i], x[i], float(sfreq), told.units[i] or "") for i, sfreq in zip(chosen, rates)]
+    return [Signal(names[i], x[i], float(sfreq), told.units[i] or "") for i, sfreq in zip(chosen, rates)]
 
 
 def _check_rate(header: Path) -> None:

@@ -234,9 +234,11 @@ def of_npy(data: bytes, random: Random) -> bytes:
     return data[:8] + struct.pack("<H", len(new)) + new + body
 
 
+DTYPES = "<f4 >f8 |O <U4 |S0 |V8 <c8 <m8 <M8[ns] |b1 <i8 <f2 <f16 |u1 <U0".split()
+
+
 def dtype(head: bytes, random: Random) -> bytes:
-    kinds = ("<f4", ">f8", "|O", "<U4", "|S0", "|V8", "<c8", "<m8", "<M8[ns]", "|b1", "<i8", "<f2", "<f16", "|u1", "<U0")
-    return re.sub(rb"'descr': '[^']*'", f"'descr': '{random.choice(kinds)}'".encode(), head)
+    return re.sub(rb"'descr': '[^']*'", f"'descr': '{random.choice(DTYPES)}'".encode(), head)
 
 
 def of_safetensors(data: bytes, random: Random) -> bytes:
@@ -244,6 +246,9 @@ def of_safetensors(data: bytes, random: Random) -> bytes:
     size = struct.unpack("<Q", data[:8].ljust(8, b"\0"))[0]
     new = random.choice((of_json, of_json, word))(data[8 : 8 + size], random)
     return struct.pack("<Q", len(new)) + new + data[8 + size :]
+
+
+VALUES = (None, True, -1, 0, 1.5, 1e308, 2**70, [], {}, [0], [[1]], {"a": 1}, "sensors")
 
 
 def of_json(data: bytes, random: Random) -> bytes:
@@ -262,7 +267,7 @@ def of_json(data: bytes, random: Random) -> bytes:
     elif act < 0.3:
         box[key] = random.choice(([box[key]], {"a": box[key]}, {"sensors": box[key]}))
     else:
-        box[key] = random.choice((*WORDS, None, True, -1, 0, 1.5, 1e308, 2**70, [], {}, [0], [[1]], {"a": 1}, "sensors"))
+        box[key] = random.choice((*WORDS, *VALUES))
     return json.dumps(tree).encode()
 
 

@@ -123,8 +123,9 @@ def _in_child(act: Callable[[Any], None], root: Path) -> tuple[str, str]:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     number = os.waitstatus_to_exitcode(status)
-    why = {0: "", -signal.SIGPROF: f"no end within {SECONDS} s", -signal.SIGALRM: f"no end within {PATIENCE} s of clock"}
-    died = why.get(number, f"died of {signal.Signals(-number).name}" if number < 0 else f"left with {number}")
+    slow = {-signal.SIGPROF: f"no end within {SECONDS} s", -signal.SIGALRM: f"no end within {PATIENCE} s of clock"}
+    died = slow.get(number, f"died of {signal.Signals(-number).name}" if number < 0 else f"left with {number}")
+    died = died if number else ""
     return told.read_text(), died
 
 
