@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1] / "ivekit"
 GROUND = {"views", "distributions", "signal"}
 ARRAYS = {"metrics", "viz", "topomap"}  # know only arrays, so whoever is not on the ground may use them
 MAKERS = {"io", "synth"}
-BENEATH = {"guard", "store", "loader", "masks", "ondisk", "history", "noise"}  # what views are made of
+BENEATH = {"atomic", "guard", "store", "loader", "masks", "ondisk", "history", "noise"}  # what views are made of
 ROWS = [
     {"nn"},
     {"models"},
@@ -39,11 +39,11 @@ USE_EVERYTHING = {"recipe", "recipes", "__main__"}  # these put the parts togeth
 def allowed() -> dict[str, set[str]]:
     """Which of our modules each of our modules may import."""
     may = {name: set() for name in GROUND | ARRAYS}
-    may |= {"guard": set(), "store": {"guard", "signal", "masks", "ondisk"}, "loader": set()}
+    may |= {"atomic": set(), "guard": set(), "store": {"atomic", "guard", "signal", "masks", "ondisk"}, "loader": set()}
     may |= {"views": {"store", "loader", "masks", "history"}}
     may |= {"ondisk": {"guard"}, "masks": {"ondisk"}, "history": {"signal"}}
     may |= {"noise": set(), "distributions": {"noise"}}
-    may |= {name: {"guard", "views", "store", "ondisk", "history", "signal", "topomap"} for name in MAKERS}
+    may |= {name: {"atomic", "guard", "views", "store", "ondisk", "history", "signal", "topomap"} for name in MAKERS}
     above = GROUND | BENEATH | ARRAYS
     for row in ROWS:
         may |= {name: above | (MAKERS if name in USE_EVERYTHING else set()) for name in row}

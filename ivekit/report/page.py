@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from .. import viz
+from .. import store, viz
 
 # A colour no figure uses: where it is drawn, the page's text colour stands afterwards, dark or light as the reader's.
 INK = "#010203"
@@ -146,14 +146,13 @@ def whole(title: str, body: Sequence[Any]) -> str:
 
 
 def put(path: str | os.PathLike, text: str) -> Path:
-    """Write a file under another name and rename it: whoever looks finds the old page or the whole new one.
+    """Write a file whole or not at all: whoever looks finds the old page or the new one.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     put(Path(folder, "page.html"), "hello").read_text()
     'hello'
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    return unfinished.replace(path)
+    with store.whole(path) as new:
+        new.write_text(text, encoding="utf-8")
+    return Path(path)

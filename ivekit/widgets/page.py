@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from ..store import whole
 from .answers import RUNTIME, STATIC
 from .grid import grid
 from .scene import Scene
@@ -40,14 +41,13 @@ pre { white-space: pre-wrap; font-size: .8rem; }
 def write(
     path: str | os.PathLike, scene: Scene, script: str, style: str, net: bytes | None, why: str, picture: bytes = b""
 ) -> Path:
-    """Writes the page under another name and renames it: whoever looks finds the old page or the whole new one.
+    """Writes the page whole or not at all: whoever looks finds the old one or the new one.
 
     net : the decoder as ONNX; without it the page holds traversals, and `why`, in words.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text(scene, script, style, net, why, picture), encoding="utf-8")
-    return unfinished.replace(path)
+    with whole(path) as new:
+        new.write_text(text(scene, script, style, net, why, picture), encoding="utf-8")
+    return Path(path)
 
 
 def text(scene: Scene, script: str, style: str, net: bytes | None, why: str, picture: bytes = b"") -> str:

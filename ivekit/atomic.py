@@ -1,0 +1,186 @@
+"""Files and folders that are there whole or not at all, whatever ends the writing: an error, a kill, a full disk.
+
+What is written lies under another name, in a hidden folder beside its place, until all of it is on the disk. Then it
+takes its place in one step. What a writer that was killed has left is removed by the next one of the same place; that
+one tells it from what another process is writing just now by a lock, which the system takes from whoever dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+from typing import IO
+
+END = ".unfinished"
+REFUSALS = "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EIO ENOTDIR EEXIST EISDIR ENAMETOOLONG EBUSY"
+OF_THE_DISK = {getattr(errno, name) for name in REFUSALS.split() if hasattr(errno, name)}
+
+
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary name that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Whoever looks, also after a kill or a power cut, finds what was there before or all that is new.
+
+    Raises
+    ------
+    OSError : when the disk is full, the folder may not be written, and the like; says where and why, see `writing`.
+
+    >>> with tempfile.TemporaryDirectory() as tmp:
+    ...     with whole(f"{tmp}/a.txt") as new:
+    ...         _ = new.write_text("all of it")
+    ...     Path(tmp, "a.txt").read_text()
+    'all of it'
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        folder, lock = _claimed(path)
+        try:
+            yield folder / path.name
+            _settle(folder / path.name)
+            _put(folder / path.name, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """What the disk refuses inside is one error that says what could not be written, why, and how much room there is.
+
+    >>> with writing("/nowhere/a.txt"):
+    ...     raise OSError(errno.EROFS, "this text is the system's own")
+    Traceback (most recent call last):
+    OSError: /nowhere/a.txt cannot be written: Read-only file system
+    """
+    path = Path(path)
+    try:
+        yield
+    except OSError as error:
+        bare = error.errno is None and type(error) is OSError  # numpy and Pillow keep the reason to themselves
+        elsewhere = isinstance(error.filename, str) and path.parent not in Path(error.filename).parents
+        if elsewhere or not bare and error.errno not in OF_THE_DISK:
+            raise
+        told = type(error)(f"{path} cannot be written: {_why(error)}{_room(path)}")
+        told.errno = error.errno
+        raise told from error
+
+
+def _why(error: OSError) -> str:
+    return str(error) if error.errno is None else os.strerror(error.errno)
+
+
+def _room(path: Path) -> str:
+    """How much room there is where something was to be written, in words."""
+    with suppress(OSError):
+        return f" ({shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free in {path.parent})"
+    return ""
+
+
+def standing(path: Path) -> Path:
+    """Where a folder that was written whole is: in its place, or put aside, if a kill came between two renames.
+
+    Two renames are needed only where the file system cannot exchange two names in one step.
+
+    >>> standing(Path("nowhere"))
+    PosixPath('nowhere')
+    """
+    return path if path.exists() else next(filter(Path.exists, (_aside(left, path) for left in _left(path))), path)
+
+
+# how ----------------------------------------------------------------------------------------------------------------
+
+
+def _left(path: Path) -> list[Path]:
+    """The hidden folders of those who write `path`, or were killed while they did."""
+    return list(path.parent.glob(f".{escape(path.name)}-????????{END}"))
+
+
+def _aside(left: Path, path: Path) -> Path:
+    return left / f".{path.name}.old"
+
+
+def _lock(left: Path, path: Path) -> IO[str]:
+    """The lock of a hidden folder, held until it is closed or its process ends; an OSError while another holds it."""
+    file = (left / f".{path.name}.lock").open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows: nothing is swept there
+        pass
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _claimed(path: Path) -> tuple[Path, IO[str]]:
+    """A new hidden folder and its lock. Somebody may sweep it before it is locked: then another one."""
+    while True:
+        folder = Path(tempfile.mkdtemp(END, f".{path.name}-", path.parent))
+        with suppress(FileNotFoundError, BlockingIOError):
+            lock = _lock(folder, path)
+            if (folder / f".{path.name}.lock").exists():
+                return folder, lock
+            lock.close()
+
+
+def _sweep(path: Path) -> None:
+    """Removes what those who were killed have left; the old folder, if it had been put aside, goes back."""
+    for left in _left(path) if os.name == "posix" else ():
+        with suppress(OSError), _lock(left, path):
+            if _aside(left, path).exists() and not path.exists():
+                _aside(left, path).rename(path)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _settle(new: Path) -> None:
+    """Waits until all of a file or folder is on the disk: a rename may get there before what it names."""
+    for one in (*new.rglob("*"), new) if new.is_dir() else (new,):
+        _sync(one)
+
+
+def _sync(path: Path) -> None:
+    if os.name != "posix" and path.is_dir():
+        return
+    file = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot, of folders
+            raise
+    finally:
+        os.close(file)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Gives what is new its place. Where a folder was, that one is now in a hidden folder, to be removed."""
+    if not (path.is_dir() and new.is_dir()):
+        os.replace(new, path)
+    elif not _exchanged(new, path):
+        aside = _aside(new.parent, path)
+        path.rename(aside)
+        try:
+            os.replace(new, path)
+        except OSError:
+            aside.rename(path)
+            raise
+    _sync(path.parent)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchanges two names in one step, where system and file system can: Linux, but not over NFS."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
