@@ -96,7 +96,11 @@ class Views:
             return self.tensors[key]
         rows = row_numbers(key, len(self))
         here = rows if isinstance(rows, slice) else rows.to(next(iter(self.tensors.values())).device)
-        new = self._like({n: t[here] for n, t in self.items()}, {n: m[here] for n, m in self.present.items()})
+
+        def take(t: Tensor) -> Tensor:  # PyTorch copies rows two to four times as fast as by an index
+            return t[here] if isinstance(here, slice) or type(t) is not Tensor else t.index_select(0, here)
+
+        new = self._like({n: take(t) for n, t in self.items()}, {n: take(m) for n, m in self.present.items()})
         if self._frame is not None:
             index = np.arange(len(self)) if self._rows is None else self._rows
             new._rows = index[rows] if isinstance(rows, slice) else index[rows.cpu().numpy()]
@@ -314,10 +318,8 @@ class Views:
         blank = {name: torch.zeros_like(t) for row in rows for name, t in row.items()}
         for i, row in enumerate(rows):
             for name, t in row.items():
-                if t.shape != blank[name].shape:
-                    raise ValueError(
-                        f"view {name!r} is {tuple(t.shape)} in row {i}, elsewhere {tuple(blank[name].shape)}"
-                    )
+                if t.shape != (usual := blank[name].shape):
+                    raise ValueError(f"view {name!r} is {tuple(t.shape)} in row {i}, elsewhere {tuple(usual)}")
         tensors = {n: torch.stack([row.get(n, b) for row in rows]) for n, b in blank.items()}
         return cls(tensors, {n: torch.tensor([n in row for row in rows]) for n in blank})
 
