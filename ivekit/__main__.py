@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from . import io
 from .recipe import Recipe, export, interactive, is_first, load, parts, report, run, score
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = timedelta(hours=6)  # of a process with the others: one that dies is noticed at once all the same
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     said = parser().parse_args(arguments)
     try:
         said.do(said)
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+    except (ValueError, FloatingPointError, FileNotFoundError, FileExistsError, ImportError) as error:
         if os.environ.get("IVEKIT_TRACEBACK"):
             raise
         sys.exit(f"ivekit: {error}")
@@ -55,6 +57,13 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--config", metavar="FILE", help="settings from a YAML file; those on the line come after")
     train.add_argument("--out", metavar="DIR", type=Path, help="the run's folder; runs/RECIPE by default")
     train.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    train.add_argument(
+        "--keep",
+        type=float,
+        default=10.0,
+        metavar="MINUTES",
+        help="after which a checkpoint is kept within an epoch too; 10 by default",
+    )
     train.add_argument(
         "--log",
         action="append",
@@ -167,16 +176,18 @@ def _train(said: argparse.Namespace) -> None:
     if said.print_config:
         print(recipe.config(), end="")
     else:
-        _run(recipe, folder, said.resume, said.log)
+        _run(recipe, folder, resume=said.resume, logs=said.log, minutes=said.keep)
 
 
-def _run(recipe: Recipe, folder: Path, resume: bool = False, logs: Sequence[str] = ()) -> None:
-    if "RANK" in os.environ:
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+def _run(recipe: Recipe, folder: Path, **how: Any) -> None:
+    if "RANK" in os.environ:  # the others wait while the first looks at validation rows and writes the report
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
-        run(recipe, folder, resume, logs)
+        run(recipe, folder, **how)
         if is_first():
             _tell(folder)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # who hangs up while another still speaks is an error there
     except KeyboardInterrupt:
         sys.exit(f"\ninterrupted: {folder} holds the weights of the best epoch so far, and --resume goes on")
     finally:
@@ -218,7 +229,11 @@ def _lab(said: argparse.Namespace) -> None:
 
 def _tell(folder: Path) -> None:
     """The scores of a run as a table, and where its report is."""
-    print(table(json.loads((folder / "scores.json").read_text(encoding="utf-8"))))
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    print(table(scores))
+    drawn = [said.get("drawn", {}) for metrics in scores.values() for said in metrics.values()]
+    for part, (n, of) in (drawn[0] if drawn else {}).items():
+        print(f"of {of} {part} rows {n} were drawn for these scores, and all that is linear or constant")
     print(f"\nreport: {folder / 'report.html'}")
 
 

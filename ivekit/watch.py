@@ -11,7 +11,7 @@ Values are read from the device once an epoch (a progress bar: twice a second), 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import viz
@@ -137,34 +137,43 @@ def _line(cells: Iterable[Any]) -> str:
     return text.getvalue()
 
 
-def losses_csv(steps: Iterable[Step], path: str | Path, scores: Scores | None = None) -> Iterator[Step]:
+def losses_csv(
+    steps: Iterable[Step], path: str | Path, scores: Scores | None = None, earlier: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Step]:
     """Keeps the losses as a CSV, a row a step: step, epoch, lr, loss and its terms; written at the end of each epoch.
 
     scores : asked after every epoch; what it says is in columns such as ``validation nll``, its sum in ``validation``.
+    earlier : the rows of the first epoch's steps that were done before, where a run goes on within one (see `values`).
     Rows that are there already, of a run that goes on, stay up to the first step that comes.
     """
     file = Csv(path, "step")
-    for step, rows in _epochs(steps, scores):
+    for step, rows in _epochs(steps, scores, earlier):
         if rows:
             file.add(rows)
         yield step
 
 
 def watch_latents(
-    steps: Iterable[Step], model: nn.Module, rows: Views, into: Callable[[pd.DataFrame], Any]
-) -> Iterator[Step]:
+    steps: Iterable[Step], model: nn.Module, rows: Views, into: Callable[[pd.DataFrame], Any],
+    before: dict[str, Tensor] | None = None,
+) -> Iterator[Step]:  # fmt: skip
     """Gives `into` a table after every epoch: which latents collapsed (see `collapse`), and how far each moved.
 
     drift : the root mean square, over these rows, of what the posterior mean moved since the epoch before, in standard
     deviations of the prior. Latents that still move when the loss no longer falls have not settled on a meaning.
+
+    before : the latents of these rows when the epoch began, which is now if it is empty; filled, and brought up to date
+    after every epoch, for whoever keeps them with a state.
     """
-    before = latents(model, rows)
+    before = {} if before is None else before
+    if not before:
+        before |= latents(model, rows)
     for step in steps:
         if step.last_of_epoch:
             now, table = latents(model, rows), collapse(model, rows)
             moved = torch.cat([(now[block] - before[block]).square().mean(0).sqrt() for block in now])
             into(table.assign(epoch=step.epoch, drift=moved.tolist()))
-            before = now
+            before |= now
         yield step
 
 
@@ -246,22 +255,29 @@ def _needed(module: str, purpose: str, package: str) -> Any:
         raise ImportError(f"{purpose} needs a package that is not here ({error}): pip install '{package}'") from None
 
 
-def _epochs(steps: Iterable[Step], scores: Scores | None) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
+def _epochs(
+    steps: Iterable[Step], scores: Scores | None, earlier: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
     """Each step; with the last of an epoch the values of all its steps, the scores in the last one's."""
     held: list[Step] = []
     for step in steps:
         held.append(step)
-        rows = _values(held) if step.last_of_epoch else []
+        rows = [*map(dict, earlier), *values(held)] if step.last_of_epoch else []
         if rows:
-            held = []
+            held, earlier = [], ()
             found = scores() if scores else {}
             total = {"validation": sum(found.values())} if found else {}
             rows[-1] |= total | {f"validation {name}": value for name, value in found.items()}
         yield step, rows
 
 
-def _values(steps: list[Step]) -> list[dict[str, Any]]:
-    """What steps say, as plain numbers, read from the device in one go."""
+def values(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """What steps say, as plain numbers, read from the device in one go: step, epoch, lr, loss and its terms.
+
+    >>> said = dict(loss=torch.tensor(1.5), terms={"nll": torch.tensor(0.5)}, lr=0.1, last_of_epoch=True, total=1)
+    >>> values([Step(step=1, epoch=0, **said, state=lambda: None)])
+    [{'step': 1, 'epoch': 0, 'lr': 0.1, 'loss': 1.5, 'nll': 0.5}]
+    """
     numbers = torch.stack([torch.stack([s.loss, *s.terms.values()]) for s in steps]).tolist()
     places = ({"step": s.step, "epoch": s.epoch, "lr": float(s.lr)} for s in steps)
     return [place | dict(zip(["loss", *steps[0].terms], row)) for place, row in zip(places, numbers)]

@@ -49,12 +49,13 @@ COMMON = {
     "seed": Setting(0, "int", "of the split, the first weights, the order of rows and the noise"),
     "epochs": Setting(10, "int", "times all training rows are seen"),
     "batch_size": Setting(64, "int", "rows of a step, over all processes"),
+    "accumulate": Setting(1, "int", "parts that a step's rows go through the model in, which takes less memory"),
     "lr": Setting(1e-3, "float", "learning rate"),
     "device": Setting(None, "", "cpu, cuda, cuda:1, mps; null takes a GPU if there is one"),
     "precision": Setting("float32", "str", "of the networks: float32, bfloat16 or float16"),
     "patience": Setting(None, "", "epochs without a better validation score after which a run stops; null for never"),
 }
-TRAINED = ("seed", "epochs", "batch_size", "lr", "device", "precision")  # those of them that `train` takes
+TRAINED = ("seed", "epochs", "batch_size", "accumulate", "lr", "device", "precision")  # `train` takes them
 
 
 class Recipe:
@@ -143,11 +144,14 @@ class Recipe:
         known = getattr(made, "factors", None), dict(getattr(made, "owners", None) or {})
         return fill_split(views, *(self.settings[name] for name in ("seed", "split_by", "held_out"))), *known
 
-    def model(self, data: Views) -> nn.Module:
-        """The model with its first weights, which the seed draws; `data` are the training rows."""
+    def model(self, data: Views, n_rows: int | None = None) -> nn.Module:
+        """The model with its first weights, which the seed draws; `data` are the training rows.
+
+        n_rows : how many training rows there are, where `data` are only like them.
+        """
         with torch.random.fork_rng([]):
             torch.manual_seed(self.settings["seed"])
-            return self._call("model", data)
+            return self._call("model", data, n_rows)
 
     def objective(self, data: Views) -> Any:
         """What the model is to make small."""
@@ -169,12 +173,13 @@ class Recipe:
     def _takes(self, part: str, name: str) -> bool:
         return part in self.functions and name in inspect.signature(self.functions[part]).parameters
 
-    def _call(self, part: str, data: Views | None = None) -> Any:
+    def _call(self, part: str, data: Views | None = None, n_rows: int | None = None) -> Any:
         if part not in self.functions:
             raise ValueError(f"recipe {self.name} has no data of its own: say data=FOLDER, one that Views.save made")
         given: dict[str, Any] = {"data": data}
         if data is not None:
-            given["steps"] = self.settings["epochs"] * -(-len(data) // self.settings["batch_size"])
+            n = len(data) if n_rows is None else n_rows
+            given["steps"] = self.settings["epochs"] * -(-n // self.settings["batch_size"])
         arguments = inspect.signature(self.functions[part]).parameters.values()
         asked = {a.name: a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
         return self.functions[part](

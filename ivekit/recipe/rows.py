@@ -28,8 +28,8 @@ def fill_split(data: Views, seed: int = 0, by: str | None = None, held_out: Any 
 
     Raises
     ------
-    ValueError : when a part would be empty, the column is not there, nothing has the value that is held out, or the
-        split has other words than those three.
+    ValueError : when a part would be empty, the column is not there or says nothing in some row, nothing has the value
+        that is held out, or the split has other words than those three.
 
     >>> import torch
     >>> fill_split(Views({"a": torch.zeros(20)})).metadata["split"].value_counts().to_dict()
@@ -44,6 +44,8 @@ def fill_split(data: Views, seed: int = 0, by: str | None = None, held_out: Any 
     if held_out is not None:
         frame = frame.assign(split=_without(frame, by, held_out))
         by = by if frame.loc[frame["split"] == "train", by].nunique() > 1 else None
+    if by is not None:
+        _require_known(frame, by)
     units = pd.Series(range(len(frame))) if by is None else frame[by].astype(object)
     if "split" not in frame:
         split = _shared_out(units, SPLITS, SHARES, seed)
@@ -72,8 +74,16 @@ def leave_out(data: Views, by: str = "subject", seed: int = 0) -> Iterator[tuple
     """
     if data.metadata is None or by not in data.metadata:
         raise ValueError(f"no {by!r} to leave out: there is {[] if data.metadata is None else list(data.metadata)}")
+    _require_known(data.metadata, by)
     for value in sorted(data.metadata[by].unique()):
         yield value, fill_split(data, seed, by, held_out=value)
+
+
+def _require_known(frame: pd.DataFrame, by: str) -> None:
+    """An error where it is not known of a row whose it is: it could be in two parts."""
+    if count := int((unknown := frame[by].isna().to_numpy()).sum()):
+        first, are = int(unknown.argmax()), "row has" if count == 1 else "rows have"
+        raise ValueError(f"{count} {are} no {by}, first row {first}: say whose they are, or leave them out")
 
 
 def _without(frame: pd.DataFrame, by: str | None, held_out: Any) -> np.ndarray:
@@ -108,12 +118,23 @@ def few(rows: Views, n_bytes: int = 2**28, seed: int = 0) -> Views:
     >>> len(few(Views({"a": torch.zeros(20)})))
     20
     """
-    size = sum(x.nbytes for x in rows.tensors.values())
-    if size <= n_bytes or not any(isinstance(x, OnDisk) for x in rows.tensors.values()):
+    if not too_many(rows, n_bytes):
         return rows
+    size = sum(x.nbytes for x in rows.tensors.values())
     n = max(1, len(rows) * n_bytes // size)
     log.warning("%d of %d rows, drawn at random, are looked at: all of them take %.1f GB", n, len(rows), size / 1e9)
     return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])]
+
+
+def too_many(rows: Views, n_bytes: int = 2**28) -> bool:
+    """Whether rows of a folder take more than so many bytes.
+
+    >>> import torch
+    >>> too_many(Views({"a": torch.zeros(20)}), 10)
+    False
+    """
+    on_disk = any(isinstance(x, OnDisk) for x in rows.tensors.values())
+    return on_disk and sum(x.nbytes for x in rows.tensors.values()) > n_bytes
 
 
 def parts(data: Views) -> dict[str, Views]:

@@ -6,7 +6,6 @@ the end of its schedule: so a warm-up of beta does not make early epochs look be
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,39 +23,50 @@ from .. import explain, watch
 from .. import report as page
 from ..baselines import held_out
 from ..report.figures import pictures
-from ..training import State, Step, agreed, collapse, evaluate, latents, train
+from ..training import State, Step, agreed, best_device, collapse, evaluate, latents, train
 from ..training.evaluation import still
 from ..views import Views
+from .checkpoint import Checkpoint
 from .folder import load_weights, read_settings, save, save_settings, save_weights, write_text
 from .recipe import Recipe
-from .rows import few, parts
+from .rows import few, parts, too_many
 
 SHOWN = 256  # rows that a report or a watch looks at
-MAY_CHANGE = ("epochs", "patience", "device")  # between the two parts of a run that was stopped
+MAY_CHANGE = ("epochs", "patience", "device", "accumulate")  # between the two parts of a run that was stopped
 
 
-def run(recipe: Recipe, folder: str | Path, resume: bool = False, logs: Sequence[str] = (), **bar: Any) -> nn.Module:
+def run(
+    recipe: Recipe,
+    folder: str | Path,
+    resume: bool = False,
+    logs: Sequence[str] = (),
+    minutes: float = 10.0,
+    **bar: Any,
+) -> nn.Module:
     """Trains a recipe and leaves its folder complete; returns the model with the weights of its best epoch.
 
     resume : go on from the folder's checkpoint, if there is one; otherwise a folder that holds a run is refused.
     logs : "tensorboard" or "wandb", beside the CSV that is always kept. bar : options of `ivekit.watch.progress`.
+    minutes : after which a checkpoint is kept within an epoch too, and not at its end alone.
 
-    Under ``torchrun`` all processes train, and the first alone writes.
+    Under ``torchrun`` all processes train, and the first alone writes; all must see the folder.
     """
     folder = Path(folder)
     start, first = _start(recipe, folder, resume), is_first()
+    _all_see(folder, start, recipe.settings["device"])
     data, factors, owners = recipe.world()
     rows = parts(data)
-    model, objective = recipe.model(rows["train"]), recipe.objective(rows["train"])
+    model, objective = _first_weights(recipe, rows["train"], fit=first and not start), recipe.objective(rows["train"])
     if first:
         save_settings(folder, recipe) if start else save(folder, recipe, model, rows["train"], objective)
     steps: Any = train(model, objective, rows["train"], start=start, **recipe.training(rows["train"]))
-    history = _history(folder, start)
+    kept = Checkpoint(folder, minutes, start)
     if first:
-        steps = _watched(steps, recipe, folder, rows["validation"], model, objective, history, logs, bar)
+        steps = _watched(steps, recipe, folder, rows["validation"], model, objective, kept, logs, bar)
     with closing(steps):
-        for step in steps:
-            if step.last_of_epoch and _ends_epoch(step, folder, model, objective, history, recipe.settings["patience"]):
+        stopped = _enough(kept.history, recipe.settings["patience"])  # and was killed after that
+        for step in () if stopped else steps:
+            if _keep(step, kept, folder, model, objective, recipe.settings["patience"]):
                 break
     if first:
         load_best(folder, model, objective)
@@ -77,20 +87,25 @@ def _start(recipe: Recipe, folder: Path, resume: bool) -> State | None:
         raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
     if (folder / "recipe.py").read_bytes() != recipe.path.read_bytes():
         raise ValueError(f"{recipe.path} is not what it was when the run in {folder} began, so it cannot go on")
-    then = read_settings(folder)
-    now = json.loads(json.dumps(recipe.settings))
-    if changed := [f"{n} was {then.get(n)!r}" for n in now if n not in MAY_CHANGE and now[n] != then.get(n)]:
+    now, usual = json.loads(json.dumps([recipe.settings, {name: each.default for name, each in recipe.known.items()}]))
+    then = usual | read_settings(folder)  # a setting that there was not yet had no other value
+    if changed := [f"{n} was {then[n]!r}" for n in now if n not in MAY_CHANGE and now[n] != then[n]]:
         raise ValueError(f"the run in {folder} cannot go on with other settings: {', '.join(changed)}")
     return State.open(folder / "checkpoint")
 
 
-def _history(folder: Path, start: State | None) -> list[float]:
-    """The validation scores of the epochs that a run has behind it."""
-    if not start:
-        return []
-    with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
-        kept = [row for row in csv.DictReader(file) if int(row["step"]) <= start.step]
-    return [float(row["validation"]) for row in kept if row["validation"]]
+def _all_see(folder: Path, start: State | None, device: str | None) -> None:
+    """An error in a process that goes on from elsewhere than the first of them does."""
+    here = start.step if start else 0
+    if (there := agreed(here, torch.device(device or best_device()))) != here:
+        raise ValueError(
+            f"this process finds step {here} in {folder}, and the first of them step {there}: all must see one folder"
+        )
+
+
+def _first_weights(recipe: Recipe, rows: Views, fit: bool) -> nn.Module:
+    """The model that a run begins with. Whoever is given its weights need not `fit` it to rows larger than memory."""
+    return recipe.model(rows if fit or not too_many(rows) else rows[:0], len(rows))
 
 
 def _best(history: Sequence[float]) -> int:
@@ -98,17 +113,19 @@ def _best(history: Sequence[float]) -> int:
     return min(range(len(history)), key=lambda i: (math.isnan(history[i]), history[i], i))
 
 
-def _ends_epoch(
-    step: Step, folder: Path, model: nn.Module, objective: Any, history: list[float], patience: Any
-) -> bool:
+def _enough(history: Sequence[float], patience: int | None) -> bool:
+    """Whether the best epoch is as many epochs ago as a run is to wait for a better one."""
+    return patience is not None and bool(history) and len(history) - 1 - _best(history) >= patience
+
+
+def _keep(step: Step, kept: Checkpoint, folder: Path, model: nn.Module, objective: Any, patience: int | None) -> bool:
     """Keeps what a run needs to go on, and the weights if they are the best so far; says whether to stop."""
-    last = len(history) - 1
     if is_first():
-        if _best(history) == last:
+        if step.last_of_epoch and _best(kept.history) == len(kept.history) - 1:
             save_weights(folder, model, objective)
-        step.state().save(folder / "checkpoint")
-    stop = is_first() and patience is not None and last - _best(history) >= patience
-    return bool(agreed(int(stop), step.loss.device))
+        kept.after(step)
+    stop = is_first() and _enough(kept.history, patience)
+    return step.last_of_epoch and bool(agreed(int(stop), step.loss.device))
 
 
 def load_best(folder: str | Path, model: nn.Module, objective: Any = None) -> None:
@@ -120,20 +137,20 @@ def load_best(folder: str | Path, model: nn.Module, objective: Any = None) -> No
 
 def _watched(
     steps: Iterator[Step], recipe: Recipe, folder: Path, validation: Views, model: nn.Module, objective: Any,
-    history: list[float], logs: Sequence[str], bar: Mapping[str, Any],
+    kept: Checkpoint, logs: Sequence[str], bar: Mapping[str, Any],
 ) -> Iterator[Step]:  # fmt: skip
     """The steps with a CSV, the latents' watch, the logs that were asked for, and a bar."""
     said: dict[str, float] = {}
 
     def scores() -> dict[str, float]:
         said.update(evaluate(model, objective, validation))
-        history.append(sum(said.values()))
+        kept.history.append(sum(said.values()))
         return said
 
-    steps = watch.losses_csv(steps, folder / "losses.csv", scores)
+    steps = watch.losses_csv(steps, folder / "losses.csv", scores, kept.earlier)
     if hasattr(model, "encode"):
-        table = watch.Csv(folder / "latents.csv", "epoch")
-        steps = watch.watch_latents(steps, model, validation[:SHOWN], lambda new: table.add(new.to_dict("records")))
+        keep = partial(_add, watch.Csv(folder / "latents.csv", "epoch"))
+        steps = watch.watch_latents(steps, model, validation[:SHOWN], keep, kept.before)
     drawn = partial(reconstructions, model, validation[:SHOWN])
     if "tensorboard" in logs:
         steps = watch.tensorboard(steps, folder / "tensorboard", lambda: said, drawn)
@@ -141,6 +158,10 @@ def _watched(
         about = dict(project="ivekit", name=folder.name, config=recipe.settings, dir=str(folder))
         steps = watch.wandb(steps, lambda: said, drawn, **about)
     return watch.progress(steps, **bar)
+
+
+def _add(file: watch.Csv, table: pd.DataFrame) -> None:
+    file.add(table.to_dict("records"))
 
 
 def reconstructions(model: nn.Module, rows: Views) -> dict[str, Figure]:
@@ -161,9 +182,14 @@ def reconstructions(model: nn.Module, rows: Views) -> dict[str, Figure]:
 def score(folder: str | Path, model: nn.Module, rows: Mapping[str, Views]) -> dict[str, dict]:
     """Scores of a model on the test rows beside constant, zero-input and linear predictors, kept as scores.json.
 
-    Of a folder of rows larger than memory some are drawn for it, see `few`.
+    Of a folder of rows larger than memory some are drawn for it, see `few`; how many of them, each score says as
+    ``"drawn": {part: [drawn, there are]}``.
     """
-    scores = held_out(model, few(rows["train"]), few(rows["test"]), trained=rows["train"])
+    drawn = {part: few(rows[part]) for part in ("train", "test")}
+    scores = held_out(model, drawn["train"], drawn["test"], trained=rows["train"])
+    if told := {part: [len(drawn[part]), len(rows[part])] for part in drawn if drawn[part] is not rows[part]}:
+        for said in (said for metrics in scores.values() for said in metrics.values()):
+            said["drawn"] = told
     write_text(Path(folder) / "scores.json", json.dumps(scores, indent=1) + "\n")
     return scores
 
