@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from captum.attr import FeatureAblation, IntegratedGradients, ShapleyValueSampling
+from results import keep
+from timing import in_turn, ms, over
 from torch import Tensor
 
 import ivekit as ive
@@ -101,18 +101,6 @@ class Captum:
         return IntegratedGradients(f).attribute(self.inputs, baselines=self.baselines, internal_batch_size=200)
 
 
-def in_turn(things: Sequence[Callable[[], Any]], runs: int) -> list[float]:
-    """The median seconds of things that are done in turn, A B A B, after once that is not counted."""
-    seconds: list[list[float]] = [[] for _ in things]
-    for i in range(runs + 1):
-        for done, into in zip(things, seconds):
-            begun = perf_counter()
-            done()
-            if i:
-                into.append(perf_counter() - begun)
-    return [median(each) for each in seconds]
-
-
 def apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     """The largest difference between two attributions, over the largest value."""
     return max(float((x - y).abs().max()) for x, y in zip(a, b)) / max(float(x.abs().max()) for x in b)
@@ -132,57 +120,71 @@ def setting(n: int) -> tuple[Ours, Captum, int]:
     return Ours(model, data, groups, orders), Captum(model, data, groups), k
 
 
-def said(name: str, ours: float, theirs: float, difference: float | None = None) -> None:
-    """One line: seconds, ratio, bar."""
-    bar, ratio = BARS[name], theirs / ours
+def said(name: str, ours: float, theirs: float, difference: float | None = None) -> dict[str, Any]:
+    """A row: ratio, seconds, bar."""
     same = "" if difference is None else f"; largest difference {difference:.1e} of the largest value"
-    verdict = "met" if ratio >= bar else "MISSED"
-    print(
-        f"{name}: ours {ours:.3f} s, captum {theirs:.3f} s, {ratio:.1f} times (bar {bar}: {verdict}){same}", flush=True
-    )
+    what = f"captum over `attribute_latents`: {name}"
+    readme = f"explaining all latents, {name}: captum takes this many times as long"
+    row = over(what, theirs / ours, BARS[name], f"{ms(theirs)} over {ms(ours)}{same}", readme)
+    print(f"{what}: {row['measured']}", flush=True)
+    return row
 
 
-def shapley(ours: Ours, captum: Captum, n: int, runs: int) -> None:
-    """Shapley values of some rows, captum at its best: several outputs, several perturbations."""
+def at_its_best(ours: Any, calls: Sequence[Callable[[], Any]], runs: int) -> tuple[float, float]:
+    """Our seconds, and those of the fastest of captum's calls."""
+    took = in_turn({"ours": ours} | {f"captum {i}": call for i, call in enumerate(calls)}, runs)
+    return took.pop("ours"), min(took.values())
+
+
+def removals(ours: Ours, captum: Captum, n: int, runs: int) -> Iterator[dict[str, Any]]:
+    """What removes groups of features, captum at its best: several outputs, several perturbations."""
+    if n > 1:
+        calls = [partial(captum.removed, FeatureAblation, captum.latents, perturbations_per_eval=p) for p in AT_ONCE]
+        yield said(
+            "occlusion, at its best", *at_its_best(ours.occlusion, calls, runs), apart(ours.occlusion(), calls[0]())
+        )
     calls = [
         partial(captum.removed, ShapleyValueSampling, captum.latents, n_samples=SAMPLES[n], perturbations_per_eval=p)
         for p in AT_ONCE
     ]
-    own, *theirs = in_turn([ours.shapley, *calls], runs)
-    said(f"shapley {n}, at its best", own, min(theirs), apart(ours.shapley(), calls[0]()))
+    took = at_its_best(ours.shapley, calls, max(1, runs // 2))
+    yield said(f"shapley {n}, at its best", *took, apart(ours.shapley(), calls[0]()))
 
 
-def main(runs: int = 5) -> None:
-    """Prints ratios, differences and memory."""
+def main(runs: int = 3) -> None:
+    """Ratios, differences and memory."""
     torch.set_num_threads(1)
     ours, captum, k = setting(8)
-    print(f"{k} latents of the default model, {SAMPLES} orders by rows, medians of {runs} runs in turn, one thread")
-    print(f"captum as it comes is timed for {LOOPED} of them; its seconds are {k // LOOPED} times as many")
-    calls = [partial(captum.removed, FeatureAblation, captum.latents, perturbations_per_eval=p) for p in AT_ONCE]
-    own, *theirs = in_turn([ours.occlusion, *calls], runs)
-    said("occlusion, at its best", own, min(theirs), apart(ours.occlusion(), calls[0]()))
-    shapley(ours, captum, 8, max(1, runs // 2))
-    some = range(k)
-    own, theirs = in_turn([ours.gradients, partial(captum.gradients, some)], max(1, runs // 2))
-    said("gradients, at its best", own, theirs, apart(ours.gradients(), captum.gradients(some)))
+    told = list(removals(ours, captum, 8, runs))
+    loop = partial(captum.gradients, range(k))
+    took = at_its_best(ours.gradients, [loop], max(1, runs // 2))
+    told.append(said("gradients, at its best", *took, apart(ours.gradients(), loop())))
     ours, captum, k = setting(1)
-    shapley(ours, captum, 1, runs)
+    told += removals(ours, captum, 1, runs)
     for name, do, method, more in (
         ("occlusion", ours.occlusion, FeatureAblation, {}),
         ("shapley 1", ours.shapley, ShapleyValueSampling, {"n_samples": SAMPLES[1]}),
     ):
         loop = partial(captum.in_a_loop, method, range(LOOPED), **more)
-        own, theirs = in_turn([do, loop], max(1, runs // 2))
-        said(f"{name}, as it comes", own, theirs * k / LOOPED)
-    memory()
+        own, theirs = at_its_best(do, [loop], max(1, runs // 2))
+        told.append(said(f"{name}, as it comes", own, theirs * k / LOOPED))
+    note = (
+        f"{k} latents of the default model at once, 8 rows (1 row: Shapley values named 1, and captum as it comes); "
+        f"{SAMPLES} orders by rows; medians of {runs} runs in turn (half as many of what takes long), one thread. "
+        "Captum at its best: several outputs at once where it takes them, the fastest of several numbers of "
+        f"perturbations; as it comes: its defaults, timed for {LOOPED} of the latents, times {k // LOOPED}. Memory is "
+        "the most that a process of its own held, less what it held before."
+    )
+    keep("explain", "Explanations", "python tests/benchmarks/explain.py", [*told, *memory()], note)
 
 
-def memory() -> None:
+def memory() -> Iterator[dict[str, Any]]:
     """The most memory that a process of its own held, less what it held before: eight rows."""
     for who, what in (("ours", "occlusion"), ("captum", "occlusion"), ("ours", "shapley"), ("captum", "shapley"),
                       ("ours", "gradients"), ("captum", "gradients")):  # fmt: skip
         asked = subprocess.run([sys.executable, __file__, who, what], capture_output=True, text=True, check=True)
-        print(f"peak memory of {what}, {who}: {asked.stdout.strip()} MB over what model and rows take")
+        megabytes = int(asked.stdout)
+        yield {"what": f"peak memory of {what}, {who}", "measured": f"{megabytes} MB", "number": megabytes}
 
 
 def peak(who: str, what: str) -> None:

@@ -10,16 +10,17 @@ factor with itself.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from statistics import median
 from time import perf_counter
 
 import numpy as np
+from results import keep
 from sklearn.metrics import mutual_info_score
+from timing import in_turn, ms, over
 
 from ivekit import metrics
 
 ROWS, CODES, FACTORS = 10_000, 10, 5
+SHOWN = ("`relation`", "`mig`")  # in README
 
 
 def usual_mig(z: np.ndarray, f: np.ndarray) -> float:
@@ -31,42 +32,43 @@ def usual_mig(z: np.ndarray, f: np.ndarray) -> float:
     return float(np.mean((ranked[-1] - ranked[-2]) / h))
 
 
-def in_turn(what: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median seconds of each, done in turn, after one that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in what}
-    for i in range(runs + 1):
-        for name, done in what.items():
-            begun = perf_counter()
-            done()
-            if i:
-                seconds[name].append(perf_counter() - begun)
-    return {name: median(each) for name, each in seconds.items()}
-
-
 def main(runs: int = 15) -> None:
-    """Prints medians and ratios."""
+    """Medians and ratios."""
     rng = np.random.default_rng(0)
     f = rng.standard_normal((ROWS, FACTORS))
     z = np.concatenate([f, f], 1)[:, :CODES] + 0.5 * rng.standard_normal((ROWS, CODES))
     once = metrics.rank_bins(z), metrics.rank_bins(f)
     took = in_turn(
         {
-            "usual MIG": lambda: usual_mig(z, f),
-            "relation": lambda: metrics.relation(z, f),
-            "scores": lambda: metrics.scores(z, f),
-            "mig": lambda: metrics.mig(z, f),
-            "relation, binned once": lambda: metrics.relation(*once),
+            "usual": lambda: usual_mig(z, f),
+            "`relation`": lambda: metrics.relation(z, f),
+            "`scores`": lambda: metrics.scores(z, f),
+            "`mig`": lambda: metrics.mig(z, f),
+            "`relation` of what is binned already": lambda: metrics.relation(*once),
         },
         runs,
     )
-    print(f"{ROWS} rows, {CODES} codes, {FACTORS} factors; medians of {runs} runs in turn")
-    for name, seconds in took.items():
-        print(f"{name:>22}: {1e3 * seconds:7.1f} ms, {took['usual MIG'] / seconds:5.1f} times as fast as the usual MIG")
-    print(f"relation over the usual MIG: {took['usual MIG'] / took['relation']:.1f} (at least 10)")
     assert abs(usual_mig(z, f) - metrics.mig(z, f)) < 1e-6  # it is the same number
+    usual = took.pop("usual")
+    told = [
+        over(
+            f"the usual MIG over {name}",
+            usual / seconds,
+            10 if name == "`relation`" else None,
+            f"{ms(usual)} over {ms(seconds)}",
+            f"disentanglement: the usual gap (scikit-learn) takes this many times as long as {name}" * (name in SHOWN),
+        )
+        for name, seconds in took.items()
+    ]
     begun = perf_counter()
     metrics.score_table(metrics.scores, *once, n_draws=200)
-    print(f"scores with floor and interval, 200 shuffles and 200 half samples: {perf_counter() - begun:.1f} s")
+    seconds = perf_counter() - begun
+    what = "`scores` with floor and interval: 200 shuffles and 200 half samples"
+    told.append({"what": what, "measured": f"{seconds:.1f} s", "number": seconds})
+    note = f"{ROWS} rows, {CODES} codes, {FACTORS} factors; medians of {runs} runs in turn. `mig` is the same number."
+    keep("metrics", "Metrics", "python tests/benchmarks/metrics.py", told, note)
+    for row in told:
+        print(f"{row['what']}: {row['measured']}")
 
 
 if __name__ == "__main__":

@@ -6,26 +6,20 @@ python tests/benchmarks/topomap.py [rounds]
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
-from statistics import median
 from time import process_time
 
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
+from results import keep
+from timing import in_turn, ms, over
 
 from ivekit.signal import Sensors
 from ivekit.topomap import Topomap
 
+NAMES = {"mag": "magnetometers", "grad": "planar gradiometers"}
 MAPS, SIZE, AT_ONCE = 1000, 64, 5  # MNE is given fewer maps: it is timed for each
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Processor time: what one core needs, however busy the machine is."""
-    start = process_time()
-    run()
-    return process_time() - start
 
 
 def plotted(values: np.ndarray, info: mne.Info) -> None:
@@ -37,24 +31,31 @@ def plotted(values: np.ndarray, info: mne.Info) -> None:
     plt.close(figure)
 
 
-def compare(kind: str, rounds: int) -> None:
-    """Both in turn, medians of the rounds."""
+def compare(kind: str, rounds: int) -> dict:
+    """Both in turn, medians of the rounds; processor time, what one core needs however busy the machine is."""
     everything = mne.channels.read_meg_canonical_info("neuromag")
     info = mne.pick_info(everything, mne.channel_indices_by_type(everything)[kind])
     make = partial(Topomap, Sensors.from_info(info), kind, SIZE)
     topo, values = make(), np.random.default_rng(0).normal(0, 100, (MAPS, len(info.ch_names))).astype(np.float32)
-    ours, theirs = partial(topo, values), partial(plotted, values[:AT_ONCE], info)
-    took = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
-    each, of_mne = median(a for a, _ in took) / MAPS, median(b for _, b in took) / AT_ONCE
-    print(f"{topo}: {MAPS} maps in {1e3 * MAPS * each:.1f} ms (the matrix, once, {1e3 * seconds(make):.0f} ms)")
-    print(f"  plot_topomap {1e3 * of_mne:.1f} ms a map: {of_mne / each:.0f} times as long for each")
+    things = {"ours": partial(topo, values), "theirs": partial(plotted, values[:AT_ONCE], info), "matrix": make}
+    took = in_turn(things, rounds, clock=process_time)
+    each, of_mne = took["ours"] / MAPS, took["theirs"] / AT_ONCE
+    more = f"{ms(of_mne)} over {ms(each)} a map; the matrix, once, {ms(took['matrix'])}"
+    what = f"a map of {len(info.ch_names)} {NAMES[kind]}: `mne.viz.plot_topomap` over `Topomap`"
+    return over(what, of_mne / each, None, more, what.replace(" over ", " takes this many times as long as "))
 
 
 def main(rounds: int = 7) -> None:
     """Magnetometers, then planar gradiometers."""
     plt.switch_backend("agg")
-    for kind in ("mag", "grad"):
-        compare(kind, rounds)
+    told = [compare(kind, rounds) for kind in NAMES]
+    note = (
+        f"{MAPS} maps of {SIZE} x {SIZE} pixels by one matrix product; MNE draws {AT_ONCE} into one figure, without "
+        f"contours or sensors. Medians of {rounds} rounds in turn, processor time."
+    )
+    keep("topomap", "Head maps", "python tests/benchmarks/topomap.py", told, note)
+    for row in told:
+        print(f"{row['what']}: {row['measured']}")
 
 
 if __name__ == "__main__":

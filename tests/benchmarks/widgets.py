@@ -194,6 +194,7 @@ def in_jupyterlab(browser: Any, folder: Path, moves: int, pixels: int) -> dict[s
 def main(moves: int = 25, pixels: int = 32) -> None:
     """All in one run, as a table."""
     from browser.chromium import chromium, why_not
+    from results import VERSIONS, keep
 
     if reason := why_not():
         print(f"nothing was timed: {reason}")
@@ -201,11 +202,19 @@ def main(moves: int = 25, pixels: int = 32) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[2]), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         found = in_a_page(browser, Path(folder), moves, pixels) | in_jupyterlab(browser, Path(folder), moves, pixels)
-    load, best = os.getloadavg()[0], found["JupyterLab, browser"]
-    print(f"12 latents, 102 x 100, 30 frames of {pixels} x {pixels}, 6 columns; {moves} keys each; load {load:.1f}")
-    for name, ms in found.items():
-        goal = f"  (goal: under {TARGETS[name]} ms)" if name in TARGETS else ""
-        print(f"  {name:34} {ms:7.1f} ms  {ms / best:5.1f} x{goal}")
+    best, told = found["JupyterLab, browser"], []
+    for name, number in found.items():
+        row = {"what": name, "measured": f"{number:.1f} ms, {number / best:.1f} x", "number": number}
+        if name in TARGETS:
+            row["asked"] = f"under {TARGETS[name]} ms: {'met' if number < TARGETS[name] else 'missed'}"
+        told.append(row | {"readme": f"from a key on a slider to the picture: {name}"})
+        print(f"{name}: {row['measured']}")
+    note = (
+        f"12 latents, 102 sensors x 100 samples, 30 frames of {pixels} x {pixels}, 6 columns; medians of {moves} keys "
+        "each, from the key's event until the picture is drawn; x: beside the explorer in JupyterLab."
+    )
+    packages = (*VERSIONS, "jupyterlab", "plotly", "ipywidgets")
+    keep("widgets", "Widgets", "python tests/benchmarks/widgets.py", told, note, packages)
 
 
 if __name__ == "__main__":
