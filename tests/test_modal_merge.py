@@ -153,8 +153,8 @@ CHANGED = {
     "encoder": "resnet", "decoder": "lstm", "dim": 12, "depth": 2, "heads": 4, "blocks": (1, 2), "width": 6,
     "bottleneck": True, "epochs": 2, "batch_size": 16, "lr": 1e-2, "clip": 0.01, "precision": "bfloat16",
 }  # fmt: skip
-# other rows, where it is computed, when it stops
-NOT_OF_THE_RUN = {"data", "split_by", "held_out", "device", "patience"}
+# other rows, where and in how many parts it is computed, when it stops
+NOT_OF_THE_RUN = {"data", "split_by", "held_out", "device", "accumulate", "patience"}
 
 
 def told(settings: dict) -> float:

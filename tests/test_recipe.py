@@ -26,7 +26,7 @@ def test_settings_are_the_arguments_of_the_functions_and_those_of_every_recipe()
     own = {"n": 60, "noise": 0.3, "kind": "sine", "latent": 2, "widths": (8,), "beta": 1.0, "pause": 0.0, "stop": 0}
     trained = {"epochs": 3, "lr": 1e-2, "batch_size": 16}
     common = {"data": None, "split_by": None, "held_out": None, "seed": 0, "device": None, "precision": "float32"}
-    common["patience"] = None
+    common |= {"patience": None, "accumulate": 1}
     assert recipe.settings == own | trained | common
     assert recipe.changed() == {} and Recipe(TINY, {"latent": 3}).changed() == {"latent": 3}
     assert repr(Recipe(TINY, {"latent": 3})) == "Recipe('tiny_recipe', {'latent': 3})"

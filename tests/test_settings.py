@@ -55,7 +55,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         epochs=2, batch_size=4, lr=1e-3, decay=0.5, clip=0.01,
     ),
 }  # fmt: skip
-EVERYWHERE = dict(seed=1, precision="bfloat16", split_by=None, held_out=None, device=None, patience=None)
+EVERYWHERE = dict(seed=1, accumulate=2, precision="bfloat16", split_by=None, held_out=None, device=None, patience=None)
 
 
 def digest(*things: Any) -> str:

@@ -164,17 +164,40 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert same(whole[0].state_dict(), resumed[0].state_dict())
 
 
+@pytest.mark.parametrize("parts", [2, 5, 100])
+def test_a_step_in_parts_is_the_step_of_all_rows(parts):
+    kept = []
+    for settings in ({}, {"accumulate": parts, "augment": watched(seen := [])}):
+        model, objective = pair()
+        steps = list(train(model, objective, rows(36), **SETTINGS | settings))
+        said = {name: torch.stack([step.terms[name] for step in steps]) for name in ("nll", "kl")}
+        kept.append(said | {"loss": torch.stack([step.loss for step in steps])} | model.state_dict())
+    assert max(seen) == -(-12 // parts) and sum(seen) == 36 * 5 and len(kept[0]["loss"]) == 15
+    for name, values in kept[0].items():
+        torch.testing.assert_close(kept[1][name], values, rtol=1e-4, atol=1e-6)
+
+
+def watched(seen: list[int]):
+    """An augmentation that changes nothing, and notes of how many rows."""
+
+    def note(views):
+        seen.append(len(views))
+        return views
+
+    return note
+
+
 UNEVEN = dict(epochs=4, batch_size=7)  # of 36 rows: shares of 4 and 3, and of the last batch 1 and none
 
 
 def one_of_two(rank: int, folder: str) -> None:
-    """A process of two that train together; keeps its losses and the weights it ends with."""
+    """A process of two that train together, in parts; keeps its losses and the weights it ends with."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     model, objective = pair()
     with torch.no_grad():  # the processes need not begin alike: the first one's weights count
         next(model.parameters()).add_(rank)
-    steps = list(train(model, objective, rows(36), **SETTINGS | UNEVEN))
+    steps = list(train(model, objective, rows(36), **SETTINGS | UNEVEN, accumulate=3))
     loss, nll = torch.stack([s.loss for s in steps]), torch.stack([s.terms["nll"] for s in steps])
     write_tensors(f"{folder}/{rank}.safetensors", {"loss": loss, "nll": nll} | model.state_dict())
     torch.distributed.destroy_process_group()
@@ -286,18 +309,76 @@ def test_giving_up_leaves_a_model_fit_for_use():
     assert not model.training
 
 
-def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing():
-    model, objective = pair()
+class Normed(nn.Module):
+    """A model that keeps running means."""
 
-    def broken(out, views, step):
-        return {name: term * (torch.nan if step == 2 else 1) for name, term in objective(out, views, step).items()}
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm, self.net = nn.BatchNorm1d(3), nn.Linear(3, 3)
 
-    kept = []
-    for step in train(model, broken, rows(), **SETTINGS):
-        kept.append(({name: x.clone() for name, x in model.state_dict().items()}, bool(step.loss.isfinite())))
-    assert [finite for _, finite in kept].count(False) == 1 and not kept[2][1]
-    assert same(kept[1][0], kept[2][0])
-    assert not same(kept[2][0], kept[3][0]) and all(x.isfinite().all() for x in kept[-1][0].values())
+    def forward(self, views):
+        return self.net(self.norm(views["a"]))
+
+
+def exploding(at):
+    """An objective that is not a number, or whose gradient alone is not, at some steps."""
+
+    def error(out, views, step):
+        off = (out - views["a"]).square().mean()
+        nothing = (out - out.detach()).abs().sum() if step % 2 else 0.0  # 0, and so is the root; its slope is not
+        return {"off": off, "root": nothing**0.5 if step in at and step % 2 else off * (torch.inf if step in at else 1)}
+
+    return error
+
+
+PRECISE = {
+    "float32": {},
+    "float16": {"precision": "float16"},
+    "unclipped": {"clip": None},
+    "in parts": {"accumulate": 2},
+}
+PRECISE["own optimiser"] = {"optimizer": partial(torch.optim.RMSprop, lr=1e-3), "scheduler": cosine}
+
+
+@pytest.mark.parametrize("settings", PRECISE.values(), ids=PRECISE)
+def test_a_step_whose_loss_or_gradient_is_not_finite_changes_nothing(settings):
+    model, at, skipped = Normed(), (0, 4, 5, 6, 11), []
+    settings = dict(epochs=4, batch_size=12, seed=3, device="cpu") | settings
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    for step in train(model, exploding(at), rows(40), **settings):
+        after = {name: x.clone() for name, x in model.state_dict().items()}
+        skipped.append(int(step.skipped))
+        assert same(before, after) == (skipped[-1] > 0)
+        before = after
+    assert all(skipped[i] for i in at) and skipped.count(0) > 5
+    assert before["norm.num_batches_tracked"] == skipped.count(0) * settings.get("accumulate", 1)
+    assert all(x.isfinite().all() for x in before.values())
+    if "precision" not in settings:  # half precision skips steps of its own, to find its scale
+        assert skipped == [1, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+
+
+def test_how_many_steps_were_skipped_is_said_when_an_epoch_ends(caplog):
+    for _ in train(Normed(), exploding((4, 5, 14)), rows(40), epochs=4, batch_size=12, seed=3, device="cpu"):
+        pass
+    assert [(r.name, r.message.partition(":")[0]) for r in caplog.records] == [
+        ("ivekit.training", f"epoch {i}") for i in (2, 4)
+    ]
+    assert "2 of 4 steps changed nothing" in caplog.text and "1 of 4 steps" in caplog.text
+
+
+ENDS = [(30, 57, "not finite: root"), (3000, 100, "every term is finite")]  # 3 steps an epoch, or 250
+
+
+@pytest.mark.parametrize(("n", "ends", "what"), ENDS)
+def test_a_loss_that_stays_infinite_ends_the_run_with_the_last_good_weights(n, ends, what):
+    model, good = Normed(), {}
+    steps = train(model, exploding(range(6, 200)), rows(n), epochs=50, batch_size=12, seed=3, lr=0.01, device="cpu")
+    says = rf"step {ends}: the last {ends - 6} .*{what}.* of step 6, .*0.01"
+    with pytest.raises(FloatingPointError, match=says):
+        for step in steps:
+            good = {name: x.clone() for name, x in model.state_dict().items()} if step.step == 6 else good
+    assert same(model.state_dict(), good) and not model.training
 
 
 def test_a_term_that_learns_is_trained_and_kept():
@@ -377,6 +458,7 @@ def test_a_compiled_model_learns_the_same():
         ({"lr": 0.0}, "lr must be above 0"),
         ({"precision": "float8"}, "precision must be one of float32, bfloat16, float16; got 'float8'"),
         ({"clip": 0.0}, "clip must be above 0"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_the_first_step(settings, says):
