@@ -68,12 +68,19 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         bare = error.errno is None and type(error) is OSError  # numpy and Pillow keep the reason to themselves
-        elsewhere = isinstance(error.filename, str) and path.parent not in Path(error.filename).parents
-        if elsewhere or not bare and error.errno not in OF_THE_DISK:
+        if _elsewhere(error.filename, path) or not bare and error.errno not in OF_THE_DISK:
             raise
         told = type(error)(f"{path} cannot be written: {_why(error)}{_room(path)}")
         told.errno = error.errno
         raise told from error
+
+
+def _elsewhere(name: object, path: Path) -> bool:
+    """Whether an error is of another file: one that is neither beside `path`, nor beneath, nor a folder above."""
+    if not isinstance(name, str):
+        return False
+    there, parent = Path(os.path.abspath(name)), Path(os.path.abspath(path.parent))
+    return parent not in there.parents and there not in (parent, *parent.parents)
 
 
 def _why(error: OSError) -> str:
@@ -147,21 +154,10 @@ def _sweep(path: Path) -> None:
 
 def _settle(new: Path) -> None:
     """Waits until all of a file or folder is on the disk: a rename may get there before what it names."""
-    for one in (*new.rglob("*"), new) if new.is_dir() else (new,):
-        _sync(one)
-
-
-def _sync(path: Path) -> None:
-    if os.name != "posix" and path.is_dir():
-        return
-    file = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(file)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot, of folders
-            raise
-    finally:
-        os.close(file)
+    for one in (*new.rglob("*"), new):
+        if one.is_file():
+            with one.open("r+b") as file:
+                os.fsync(file.fileno())
 
 
 def _put(new: Path, path: Path) -> None:
@@ -176,7 +172,6 @@ def _put(new: Path, path: Path) -> None:
         except OSError:
             aside.rename(path)
             raise
-    _sync(path.parent)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

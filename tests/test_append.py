@@ -200,7 +200,7 @@ def test_processes_of_one_that_is_killed_end_too(files, tmp_path):
     if not (child := os.fork()):
         prepare(files, tmp_path / "rows", slow, told=told, processes=2)
         os._exit(0)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 400
     while len(list(told.iterdir())) < 4 and time.monotonic() < until:
         time.sleep(0.1)
     workers = {int(path.name.split()[1]) for path in told.iterdir()}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import store
+from ..atomic import writing
 
 Part = tuple[Path | None, int]  # an array's file, None where the part lacks the view; and the part's rows
 
@@ -36,6 +37,14 @@ def append(folder: Path, parts: Mapping[str, Path], metadata: Callable[[pd.DataF
     said = {part: store.contents(part) for part in parts.values()}
     views, rows = _views(parts, said), [_rows(one) for one in said.values()]
     frame = metadata(pd.concat([store.frame(part, one) for part, one in said.items()], ignore_index=True))
+    with writing(folder):
+        _append(folder, parts, said, views, rows, frame)
+
+
+def _append(
+    folder: Path, parts: Mapping[str, Path], said: Mapping[Path, Any], views: Mapping[str, Any], rows: list[int],
+    frame: pd.DataFrame,
+) -> None:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     for name, (dtype, shape) in views.items():
         files = [part / f"{name}.npy" if name in one["arrays"] else None for part, one in said.items()]

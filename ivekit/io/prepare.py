@@ -25,6 +25,7 @@ import torch
 from tqdm import tqdm
 
 from .. import store
+from ..atomic import whole, writing
 from ..views import Views
 from .append import append
 from .bids import read_bids
@@ -94,11 +95,21 @@ def prepare(
         if isinstance(read, Mapping):
             _check_columns(read, parts.values())
         append(grown, {path.name: part for path, part in parts.items()}, split)
-    for done in (*parts.values(), *([out] if out.exists() else [])):
+    for done in parts.values():
         shutil.rmtree(done, ignore_errors=True)
-    grown.rename(out)
-    shutil.rmtree(kept)
+    with writing(out):
+        _move(grown, out)
+        shutil.rmtree(kept)
     return Views.open(out)
+
+
+def _move(grown: Path, out: Path) -> None:
+    """Gives what is done its place; rows that were there before stay until then."""
+    if not out.exists():
+        grown.rename(out)
+        return
+    with whole(out) as new:
+        grown.rename(new)
 
 
 def parse_signal(said: str) -> tuple[str, str, Band]:
@@ -292,9 +303,17 @@ def _keep(reader: Reader, path: Path, part: Path) -> str | None:
         frame = pd.DataFrame(index=range(len(views))) if views.metadata is None else views.metadata
         named = {"subject", "recording"} & set(frame)
         frame = frame if named else frame.assign(recording=path.stem)
-        Views(views.tensors, views.present, frame, views.about).save(part)
+        views = Views(views.tensors, views.present, frame, views.about)
     except (ValueError, OSError, TypeError) as error:
-        return str(error) if path.name in str(error) else f"{path.name}: {error}"
+        return _failed(path, error)
+    try:
+        views.save(part)  # a disk that is full is no fault of this recording: that error ends it all
+    except (ValueError, TypeError) as error:
+        return _failed(path, error)
+
+
+def _failed(path: Path, error: Exception) -> str:
+    return str(error) if path.name in str(error) else f"{path.name}: {error}"
 
 
 def _windows(path: Path, columns: Mapping[str, str], **how: Any) -> Views:

@@ -20,6 +20,7 @@ from ..store import whole
 from ..training import latents
 from ..training.evaluation import still
 from ..views import Views
+from ..watch import read_csv
 from .rows import parts
 from .run import SHOWN, reconstructions
 
@@ -67,7 +68,7 @@ def _tables(folder: Path, model: nn.Module, data: Views) -> dict[str, pd.DataFra
     if (folder / "scores.json").exists():
         tables["scores"] = _scores(json.loads((folder / "scores.json").read_text(encoding="utf-8")))
     if (folder / "losses.csv").exists():
-        tables["losses"] = pd.read_csv(folder / "losses.csv")
+        tables["losses"] = read_csv(folder / "losses.csv")
     return tables
 
 

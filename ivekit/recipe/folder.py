@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..store import whole
+from ..atomic import whole, writing
 from ..training import read_tensors, write_tensors
 from ..views import Views
 from .recipe import SHIPPED, Recipe
@@ -23,8 +23,14 @@ def save(folder: str | Path, recipe: Recipe, model: nn.Module, data: Views, obje
 
     data : the training rows, or any like them: what they are is kept, none of the rows.
     objective : kept where it has learned something.
+
+    The weights are written last, and earlier ones are removed first: whoever is killed on the way leaves a folder
+    without weights, never one whose weights are of other settings.
     """
     folder = Path(folder)
+    for name in ("weights.safetensors", "objective.safetensors"):
+        with writing(folder / name):
+            (folder / name).unlink(missing_ok=True)
     save_settings(folder, recipe)
     write_text(folder / "recipe.py", recipe.path.read_text(encoding="utf-8"))
     data[:0].save(folder / "rows")
