@@ -332,6 +332,15 @@ def _near(data: Views, device: torch.device) -> Views:
     return data.to(device) if size < torch.cuda.mem_get_info(device)[0] / 4 else data
 
 
+def _require_finite(data: Views, loader: Loader) -> None:
+    """Each process looks at its part of the rows; who finds something looks at all, to say in which row it is."""
+    first, last = (i * len(data) // loader.world for i in (loader.rank, loader.rank + 1))
+    try:
+        data[first:last].require_finite()
+    except ValueError:
+        data.require_finite()
+
+
 def _check(
     model: nn.Module, data: Views, epochs: int, lr: float, precision: str, clip: float | None, accumulate: int
 ) -> None:
