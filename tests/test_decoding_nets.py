@@ -142,6 +142,18 @@ def test_lf_cnn_is_the_formula():
     torch.testing.assert_close(net(x), expected)
 
 
+@pytest.mark.parametrize(("net", "after"), [(parts.EEGNet, "norms.0"), (parts.ShallowNet, "norm")])
+def test_filters_in_time_and_space_are_one_convolution_of_the_same_values(net, after):
+    torch.manual_seed(0)
+    net, x, seen = net(7, 16), noise(3, 7, 50), []
+    net.get_submodule(after).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net(x)
+    left = (net.width - 1) // 2
+    by_sensor = net.temporal(F.pad(rearrange(x, "b c t -> (b c) 1 t"), (left, net.width - 1 - left)))
+    expected = net.spatial(rearrange(by_sensor, "(b c) f t -> b f c t", b=3))[:, :, 0]
+    torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_low_pass_keeps_what_is_slow_and_nothing_else():
     t = torch.arange(200) / 100
     slow, fast = torch.cos(2 * torch.pi * 1.5 * (t + 0.005)), torch.cos(2 * torch.pi * 15 * (t + 0.005))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import einsum, rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -173,8 +173,9 @@ class EEGNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)
-        h = self.temporal(_pad(rearrange(x, "b c t -> (b c) 1 t"), self.width))
-        h = self.spatial(rearrange(h, "(b c) f t -> b f c t", b=x.shape[0]))[:, :, 0]
+        each = rearrange(self.spatial.weight, "(f d) 1 c 1 -> f d c", f=self.temporal.out_channels)
+        kernels = rearrange(einsum(each, self.temporal.weight[:, 0], "f d c, f w -> f d c w"), "f d c w -> (f d) c w")
+        h = F.conv1d(_pad(x, self.width), kernels)  # both at once: no map of every filter on every sensor is made
         h = self.dropout(_average(F.elu(self.norms[0](h)), self.pool[0]))
         h = self.mix(self.own(_pad(h, 15)))
         h = self.dropout(_average(F.elu(self.norms[1](h)), self.pool[1]))
@@ -209,8 +210,8 @@ class ShallowNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)
-        h = self.temporal(_pad(rearrange(x, "b c t -> (b c) 1 t"), self.width))
-        h = self.norm(self.spatial(rearrange(h, "(b c) f t -> b f c t", b=x.shape[0]))[:, :, 0])
+        kernels = einsum(self.spatial.weight[..., 0], self.temporal.weight[:, 0], "d f c, f w -> d c w")
+        h = self.norm(F.conv1d(_pad(x, self.width), kernels))  # both at once: they are linear
         power = _average(h.square(), self.pool, self.stride)
         return rearrange(self.dropout(power.clamp(min=1e-6).log()), "b d n -> b n d")
 
