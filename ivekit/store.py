@@ -103,6 +103,8 @@ def contents(folder: Path) -> dict[str, Any]:
                 raise ValueError("it names no views, or does not say what they are")
             for name in index["views"]:
                 _refuse_path(name)
+            if odd := [name for name in index.get("files", []) if not _is_file_name(name)]:
+                raise ValueError(f"{odd[:3]} cannot be files of it")
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} is not a saved Views folder: it has no about.json") from None
     return index
@@ -111,6 +113,8 @@ def contents(folder: Path) -> dict[str, Any]:
 def descriptions(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
     """What each view is."""
     with reading(folder / "about.json"):
+        if unknown := set(index["about"]) - set(index["views"]):
+            raise ValueError(f"it describes {sorted(unknown)}, and the views are {index['views']}")
         return {name: _hear(what, folder / f"{name}-info.fif") for name, what in index["about"].items()}
 
 
@@ -118,9 +122,21 @@ def load(path: Path) -> Tensor:
     """An array of a folder."""
     try:
         with reading(path, "array"):
+            _check_header(path)
             return opened(np.load(path, mmap_mode="c", allow_pickle=False))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent} lacks {path.name}, which its about.json names") from None
+
+
+def _check_header(path: Path) -> None:
+    """What an array's header says can be: of numbers of no size, numpy's map would divide by 0, which ends Python."""
+    with path.open("rb") as file:
+        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+        if (version := np.lib.format.read_magic(file)[0]) not in read:
+            raise ValueError(f"it is written in version {version} of .npy")
+        shape, _, dtype = read[version](file)
+    if not dtype.itemsize or dtype.kind not in "biufc" or not shape:
+        raise ValueError(f"an array of {dtype} and of shape {shape} is no view of rows")
 
 
 def _mask(path: Path, name: str, x: Tensor) -> Tensor:
@@ -128,7 +144,7 @@ def _mask(path: Path, name: str, x: Tensor) -> Tensor:
         return checked(name, x, load(path))
 
 
-LONGEST = 200  # bytes of a view's name: a file's may have 255, endings included
+LONGEST = 220  # bytes of a view's name: a file's may have 255, with endings and while it is being written
 AS_TEXT = ("str", "object", "string", "category", "float16", "float32", "float64")  # pandas reads digits inexactly
 RUN = ("=", "+", "-", "@", "\t", "\r", "'")  # a spreadsheet runs a cell that begins so, unless a ' stands before it
 
@@ -174,9 +190,13 @@ def _say_dtype(column: pd.Series) -> Any:
 
 
 def _refuse_path(name: str) -> None:
-    bad = not isinstance(name, str) or not name or Path(name).name != name or "\0" in name
-    if bad or name.startswith(".") or name.endswith(".present") or len(os.fsencode(name)) > LONGEST:
+    if not _is_file_name(name) or name.startswith(".") or name.endswith(".present"):
         raise ValueError(f"a view's name becomes a file's name, and {name!r} cannot be one")
+
+
+def _is_file_name(name: Any) -> bool:
+    text = isinstance(name, str) and bool(name) and "\0" not in name
+    return text and Path(name).name == name and len(os.fsencode(name)) <= LONGEST
 
 
 def _say(name: str, what: Any, info: Path) -> Any:

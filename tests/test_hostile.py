@@ -11,13 +11,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import pandas as pd
 import pytest
 import torch
+from scipy.io.matlab import MatReadError
 
 from ivekit import Views, guard
 from ivekit.io import read_table
@@ -128,7 +131,7 @@ def test_what_is_named_but_not_there_is_named(tmp_path):
             raise FileNotFoundError("gone.eeg")
 
 
-@pytest.mark.parametrize("error", guard.BROKEN)
+@pytest.mark.parametrize("error", [KeyError, UnboundLocalError, TokenError, zlib.error, MatReadError, Exception])
 def test_whatever_a_library_raises_is_one_error(error, tmp_path):
     (tmp_path / "a.fif").write_text("x")
     with pytest.raises(ValueError, match="a.fif cannot be read"):

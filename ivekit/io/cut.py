@@ -202,7 +202,7 @@ def _changed(info: mne.Info, **changes: Any) -> mne.Info:
 # what every trial goes through ----------------------------------------------------------------------------------------
 
 
-def resampled(cut: Cut, sfreq: Number | None, span: tuple) -> Cut:
+def resampled(cut: Cut, sfreq: Number | None, span: tuple, name: str) -> Cut:
     """At the new rate and without its margins; the first sample stays where it is in time.
 
     With margins there is enough to fill the span: so recordings of any rate give as many samples.
@@ -211,6 +211,7 @@ def resampled(cut: Cut, sfreq: Number | None, span: tuple) -> Cut:
     if sfreq is None or ratio(old, sfreq) == 1:
         return cut
     n_times, step = cut.x.shape[-1] - 2 * cut.margin, ratio(old, sfreq)
+    fits(COPIES * 8 * int(cut.x.size / step), f"at {sfreq:g} Hz instead of {old:g}, {name}")
     start = int(cut.margin / step)
     stop = start + 1 + (int((span[1] - span[0]) * sfreq + 1e-6) if cut.margin else int((n_times - 1) / step))
     x = resample(cut.x, old, sfreq)[..., start:stop]

@@ -73,7 +73,7 @@ def read_meg(
     chosen = _chosen(recording.info, picks, recording.name)
     every = list(dict.fromkeys(i for found in chosen.values() for i in found))
     cut = _trials(recording, every, band, events, event_id, (tmin, tmax), sfreq)
-    cut = resampled(cut, sfreq, (tmin, tmax))
+    cut = resampled(cut, sfreq, (tmin, tmax), recording.name)
     cut = cropped(from_baseline(cut, baseline, recording.name), tmin, tmax, recording.name)
     return _views(cut, {view: [every.index(i) for i in found] for view, found in chosen.items()})
 

@@ -70,7 +70,10 @@ def read_points(
         raise ValueError(f"{path.name} has no numbers but {named}: no map")
     if words := [c for c in frame if c not in {*named, *values}]:
         logger.warning("%s: the columns %s are no maps, and are left out", path.name, words)
-    xyz = frame[list(coords)].to_numpy(float)
+    with reading(path, "table"):
+        xyz = frame[list(coords)].to_numpy(float)
+        if lost := int((~np.isfinite(xyz)).any(1).sum()):
+            raise ValueError(f"{lost} of {len(xyz)} points have no place")
     number = pd.factorize(frame[section] if section else frame[coords[0]], sort=True)[0]
     x = frame[list(values)].to_numpy(np.float32, na_value=np.nan).T
     if system == "cartesian":

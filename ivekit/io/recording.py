@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from scipy.io.matlab import MatReadError
 from .edf import edf_header
 from .fif import contents
 from .guard import fits, reading
+from .matlab import check_matlab
 
 COPIES = 3  # of a recording or of its trials in memory, float64, while they are filtered, cut and resampled
 FASTEST = 1e7  # Hz
@@ -66,7 +66,10 @@ def open_recording(source: Any) -> Recording:
         raise TypeError(f"read_meg takes a file, or mne's Raw, Epochs or Evoked, got {type(source).__name__}")
     with reading(source) as path:
         check_whole(path)
-        return Recording(_opened(path), path.name, path)
+        found = Recording(_opened(path), path.name, path)
+        if not 0 < found.info["sfreq"] < FASTEST or not found.info.get_channel_types():  # it raises at unknown kinds
+            raise ValueError(f"{path.name} says that it has {found.info['sfreq']} samples a second")
+        return found
 
 
 def check_whole(path: Path) -> None:
@@ -92,7 +95,7 @@ def check_whole(path: Path) -> None:
     elif ending in {".vhdr", ".ahdr"}:
         _check_brainvision(path)
     elif ending == ".set":
-        _check_matlab(path)
+        check_matlab(path)
     elif path.name.endswith((".fif", ".fif.gz")):
         contents(path)
 
@@ -153,8 +156,8 @@ def _series_of_4d(path: Path) -> Path | None:
 
 
 def _sensible(raw: Any, path: Path) -> Any:
-    if not 0 < raw.info["sfreq"] < FASTEST or raw.n_times < 1:  # its times may be more than fit in memory
-        raise ValueError(f"{path.name} says that it is {raw.n_times} samples at {raw.info['sfreq']} Hz")
+    if raw.n_times < 1:
+        raise ValueError(f"{path.name} says that it is {raw.n_times} samples long")
     return raw
 
 
@@ -165,23 +168,6 @@ def _check_length(path: Path, samples: Path, expected: int) -> None:
     if (size := samples.stat().st_size) != expected:
         short = "is cut short" if size < expected else "is not what its header says"
         raise ValueError(f"{path.name} {short}: {samples.name} should be {expected:,} bytes long, and is {size:,}")
-
-
-def _check_matlab(path: Path) -> None:
-    """MATLAB's level 5: after 128 bytes, elements that say their kind and their length (MathWorks, 2019)."""
-    with open(path, "rb") as file:
-        head, at, size = file.read(128), 128, path.stat().st_size
-        if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
-            return  # HDF5, which knows its own length
-        if not head.startswith(b"MATLAB 5"):
-            raise ValueError(f"{path.name} is cut short or no file of EEGLAB: it does not start as MATLAB's files do")
-        order = "<" if head[126:] == b"IM" else ">"
-        while at < size:
-            file.seek(at + 4)
-            n_bytes = file.read(4)
-            at += 8 + (struct.unpack(order + "I", n_bytes)[0] if len(n_bytes) == 4 else size)
-    if at != size or len(head) < 128:
-        raise ValueError(f"{path.name} is cut short: its last entry should end at byte {at:,}, and it is {size:,} long")
 
 
 def _check_brainvision(path: Path) -> None:

@@ -122,6 +122,8 @@ def _wfdb(path: Path, wanted: Sequence[str] | None) -> list[Signal]:
             raise ValueError(f"{header.name} is of several segments: name one of {told.seg_name}")
         if outside := [name for name in told.file_name or () if Path(name).name != name]:
             raise ValueError(f"{header.name} names files that do not lie beside it: {outside}")
+        if told.n_sig != len(told.sig_name or ()):
+            raise ValueError(f"{header.name} tells of {told.n_sig} signals and lists {len(told.sig_name or ())}")
         names = [name or f"signal {i}" for i, name in enumerate(told.sig_name or ())]  # a header may leave them out
         fits(16 * (told.sig_len or 0) * sum(told.samps_per_frame or ()), header)
         chosen = _wanted(names, wanted, header)

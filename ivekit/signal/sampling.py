@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy.signal import firwin, resample_poly
 
 Number = float | int
+LONGEST = 2**21  # samples of a filter for each that it reaches over: 600 MB of it
 HALF = 20  # the anti-aliasing filter reaches over 20 samples of the slower rate to each side
 
 
@@ -32,6 +33,8 @@ def resample(x: Shaped[np.ndarray, "*b t"], old: Number, new: Number) -> Float[n
     if step == 1:
         return np.asarray(x, float)
     longer = max(step.numerator, step.denominator)
+    if longer > LONGEST:
+        raise ValueError(f"no filter leads from {old:g} to {new:g} Hz: it would be {2 * HALF * longer:,} samples long")
     taps = firwin(2 * HALF * longer + 1, 0.88 / longer, window=("kaiser", 7.0))
     return resample_poly(
         np.asarray(x, float), step.denominator, step.numerator, axis=-1, window=taps, padtype="antireflect"

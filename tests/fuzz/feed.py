@@ -26,6 +26,7 @@ from good import FOLDERS, KINDS, make
 
 MEMORY = 400 * 2**20  # bytes that reading may take beside what the process has
 SECONDS, PATIENCE = 10, 120  # of the processor, and on a busy machine's clock, after which an input counts as a hang
+OURS = {"this RawArray"}  # what events are of, where only they come from a file
 MAY = ("FileNotFoundError", "ValueError")
 COST = 2  # good files beside the one that is spoilt, to splice with
 
@@ -79,7 +80,7 @@ class Good(NamedTuple):
     @property
     def names(self) -> set[str]:
         """What an error may call what it is about."""
-        return {file.name for file in self.files} | {self.path.parent.name} - {"good"}
+        return {file.name for file in self.files} | {str(self.path.parent)}
 
 
 def _files(folder: Path) -> dict[Path, bytes]:
@@ -175,14 +176,14 @@ def outcome(read: Callable[[Path], Any], good: Good) -> dict[str, str]:
         good.restore()
         return {}
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is what is looked at
-        kind, message = type(error), str(error)[:400]
+        kind, message = type(error), str(error)[:2000]
     what = "" if {each.__name__ for each in kind.__mro__} & set(MAY) else f"raised {kind.__name__}"
-    if not what and not any(name in message for name in good.names):
+    if not what and not any(name in message for name in good.names | OURS):
         what = f"{kind.__name__} that does not name the file"
     if left := sorted(path.name for path in set(good.root.rglob("*")) - set(good.files) if path.is_file()):
         what = what or f"left behind {left[:3]}"
         good.restore()
-    return {"what": what, "message": message}
+    return {"what": what, "message": message[:300]}
 
 
 def peak() -> float:
