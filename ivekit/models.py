@@ -105,10 +105,10 @@ class Plan:
         if unknown := set(self.names) - set(batch):
             raise ValueError(f"the plan names {sorted(unknown)}, but the views are {list(batch)}")
         there, present = torch.stack([batch.rows_present(name) for name in self.names]), {}
-        seen = self.seen.to(there.device)
+        seen = self.seen.to(there.device, non_blocking=True)
         told = (seen[:, :, None] & there).any(1) | ~seen.any(1, keepdim=True)  # (s, b)
         for name, mask in batch.present.items():
-            scored = told & self._column(self.scored, name).to(mask.device)[:, None]
+            scored = told & self._column(self.scored, name).to(mask.device, non_blocking=True)[:, None]
             each = repeat(mask, "b ... -> s b ...", s=len(self)) & scored.reshape(*scored.shape, *[1] * (mask.ndim - 1))
             present[name] = each.flatten(0, 1)
         return _Stacked(batch, len(self), present)
@@ -227,7 +227,8 @@ class MultimodalVAE(nn.Module):
     def forward(self, views: Views, plan: Plan | None = None) -> Outputs:
         tokens = self.tokens(views)
         if plan is not None:
-            tokens = {name: t.stacked(plan.sees(name).to(t.x.device)) for name, t in tokens.items()}
+            sees = {name: plan.sees(name).to(t.x.device, non_blocking=True) for name, t in tokens.items()}
+            tokens = {name: t.stacked(sees[name]) for name, t in tokens.items()}
         q = self._beliefs(tokens)
         z = {block: d.rsample() if self.training else d.mean for block, d in q.items()}
         if plan is not None and self.training:

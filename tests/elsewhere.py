@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 DEVICE = torch.device("meta")  # the one device other than the CPU that every PyTorch knows and that runs nothing itself
 PACKAGE = str(Path(__file__).parents[1] / "ivekit")
 
-WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim", "bincount",
-        "repeat_interleave", "_linalg_eigh", "linalg_eig", "_linalg_svd", "_linalg_slogdet", "linalg_inv_ex",
-        "_linalg_solve_ex", "linalg_cholesky_ex", "histc", "unique_consecutive")  # fmt: skip
+WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim", "histc",
+        "unique_consecutive", "bincount", "repeat_interleave", "_linalg_eigh", "linalg_eig", "_linalg_svd",
+        "_linalg_check_errors")  # fmt: skip
 
 
 class There(Tensor):
@@ -150,11 +150,11 @@ class Elsewhere(TorchDispatchMode):
 
 def sent(module: nn.Module) -> nn.Module:
     """A module whose weights and buffers are moved there, as `to` would; what it did not register stays behind."""
-    known: dict[int, Tensor] = {}
+    known: dict[int, Tensor] = {}  # weights that two modules share stay shared
 
     def move(x: Tensor) -> Tensor:
         if id(x) not in known:
-            there = There(x.detach().clone())
+            there = x.detach().clone() if isinstance(x, There) else There(x.detach().clone())
             known[id(x)] = nn.Parameter(there, x.requires_grad) if isinstance(x, nn.Parameter) else there
         return known[id(x)]
 

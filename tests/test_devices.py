@@ -1,18 +1,21 @@
-"""Everything runs where its tensors are: no part makes one on the CPU that meets another elsewhere (see `elsewhere`)."""
+"""Everything runs where its tensors are: no part makes one on the CPU that meets another there (see `elsewhere`)."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
+import test_attribute as attributions
 import test_contracts as contracts
+import torch
 from elsewhere import DEVICE, Elsewhere, There, sent
 from test_contracts import B
 from torch import Tensor, nn
 
-from ivekit import KL, NLL, Objective, Views, plans
+from ivekit import Views, plans
 from ivekit.nn import Tokens
-
+from ivekit.recipe import Recipe
 
 ROWS = {b: contracts.recordings(b) for b in (B, 20, 4 * B)}
 
@@ -53,4 +56,53 @@ def test_a_part_computes_and_learns_where_it_is(made, name, there):
     out = contracts.CASES[name].run(made, B)
     out.square().sum().backward()
     assert isinstance(out, There) and all(isinstance(p.grad, There) for p in made.parameters() if p.grad is not None)
-    assert there.waits == [], there.waits
+    if name != "Autoregressive":  # its mean writes a text, byte by byte, until all have ended: that is asked at each
+        assert there.waits == []
+
+
+@pytest.mark.parametrize("name", contracts.TERMS)
+def test_a_term_is_taken_where_the_rows_are(name, there):
+    model, term, plan = sent(contracts.vae(private=True)), contracts.TERMS[name](), plans.dmvae(contracts.VIEWS)
+    term = sent(term) if isinstance(term, nn.Module) else term
+    rows = ROWS[4 * B].to(DEVICE)
+    out, scored = model(rows, plan), plan.views(rows)
+    there.waits.clear()
+    value = term(out, scored, 7)
+    value.mean().backward()
+    assert isinstance(value, There) and unasked(there.waits) == []
+
+
+# the recipes ---------------------------------------------------------------------------------------------------
+
+RECIPES = {"ive": dict(data="samples", epochs=1), **attributions.SYSTEMS}
+
+
+def unasked(waits: list[str]) -> list[str]:
+    """All but those of `SpatialConsistency`: whether the graph that is kept is of these places decides what follows."""
+    return [wait for wait in waits if "in spatial.py" not in wait]
+
+
+def a_step(model: nn.Module, objective: Any, rows: Views, how: dict[str, Any]) -> Tensor:
+    """The loss of a step of `train`, after its gradient was taken."""
+    torch.manual_seed(0)
+    seen, plan = how["augment"](rows) if "augment" in how else rows, how.get("plan")
+    out = model.train()(seen) if plan is None else model.train()(seen, plan)
+    loss = sum(objective(out, rows if plan is None else plan.views(rows), 3).values())
+    loss.backward()
+    return loss.detach()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_of_a_recipe_waits_for_nothing_and_is_that_of_the_cpu(name):
+    recipe = Recipe(name, {**RECIPES[name], "seed": 0, "device": "cpu"})
+    data = recipe.data()
+    rows = data[(data.metadata["split"] == "train").to_numpy()][:8]  # type: ignore[index]
+    model, objective, how = recipe.model(rows), recipe.objective(rows), recipe.training(rows)
+    here = a_step(copy.deepcopy(model), copy.deepcopy(objective), rows, how)
+    with Elsewhere() as mode:
+        model, objective, rows = sent(model), sent(objective), rows.to(DEVICE)
+        first = a_step(model, objective, rows, how)
+        mode.waits.clear()
+        a_step(model, objective, rows, how)
+        assert unasked(mode.waits) == []
+    assert isinstance(first, There) and float(first.inner) == pytest.approx(float(here), rel=1e-5)

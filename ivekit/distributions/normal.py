@@ -29,7 +29,8 @@ class Normal(Distribution):
 
     def __init__(self, loc: Float[Tensor, "b *event"], scale: Float[Tensor, "..."] | float):
         full = torch.promote_types(loc.dtype, torch.float32)  # a scale rounded to bfloat16 would bias every density
-        self.loc, self.scale = loc, torch.as_tensor(scale, dtype=full, device=loc.device)
+        known = isinstance(scale, Tensor)
+        self.loc, self.scale = loc, scale.to(loc.device, full) if known else loc.new_full((), scale, dtype=full)
         super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
 
     @property

@@ -116,5 +116,5 @@ class Leak:
         w, u = (seen * (x - (seen * x).sum(0) / n) for x in (w, u))
         gram = w.mT @ w / n + self.ridge * torch.eye(w.shape[1], dtype=w.dtype, device=w.device)
         across = w.mT @ u / n
-        explained = (across * torch.linalg.solve(gram, across)).sum(0)
+        explained = (across * torch.linalg.solve_ex(gram, across).result).sum(0)
         return (explained / (u.square().sum(0) / n + 1e-3)).sum()

@@ -42,5 +42,5 @@ class ByClass:
 
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
         labels, here = views[self.view], views.rows_present(self.view)
-        weight = torch.tensor(self.weights, device=labels.device)[torch.where(here, labels, 0)]
+        weight = torch.tensor(self.weights).to(labels.device, non_blocking=True)[torch.where(here, labels, 0)]
         return weight * self.term(out, views, step)

@@ -45,7 +45,7 @@ class AR1:
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
         known(self.weights, {*out.q, *views}, "blocks")
         scored = torch.stack([views.rows_present(name) for name in out.p]).any(0)
-        rho = self._rho(views).to(scored.device)[:, None]
+        rho = self._rho(views).to(scored.device, non_blocking=True)[:, None]
         total = torch.zeros(len(scored), device=scored.device)
         for block, q in out.q.items():
             before = torch.roll(out.z[block], 1, 0)

@@ -66,12 +66,13 @@ class SpatialConsistency:
 
     def _of(self, places: Float[Tensor, "n xyz"]) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The graph over these places, the last one if it is the same."""
-        if self._graph is None or not torch.equal(self._graph[0], places):
+        kept = self._graph
+        if kept is None or kept[0].device != places.device or not torch.equal(kept[0], places):
             near = neighbours(places, self.k)
             squared = torch.stack([(places - places[j]).square().sum(1) for j in near.T], 1)
             spread = squared.sqrt().mean().square().clamp(min=torch.finfo(squared.dtype).tiny)
-            self._graph = places, near, (-squared / (2 * spread)).exp()
-        return self._graph[1:]
+            self._graph = kept = places, near, (-squared / (2 * spread)).exp()
+        return kept[1:]
 
 
 @dataclass(frozen=True)

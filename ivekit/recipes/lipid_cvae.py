@@ -131,14 +131,18 @@ def training(
     clip : largest norm of the gradient
     seen : least and largest part of the sections that a row sees in training
     """
-    augment, scheduler = partial(reveal, low=seen[0], high=seen[1]), partial(one_cycle, warmup=0.1)
+    n = int(data["section"].max()) + 1  # counted once: a GPU would be waited for at every step
+    augment, scheduler = partial(reveal, low=seen[0], high=seen[1], n=n), partial(one_cycle, warmup=0.1)
     return dict(augment=augment, scheduler=scheduler, epochs=epochs, batch_size=batch_size, lr=lr, clip=clip)
 
 
-def reveal(views: ive.Views, low: float, high: float) -> ive.Views:
-    """The same rows seeing other sections: each row a part between `low` and `high` of them, drawn anew."""
+def reveal(views: ive.Views, low: float, high: float, n: int | None = None) -> ive.Views:
+    """The same rows seeing other sections: each row a part between `low` and `high` of them, drawn anew.
+
+    n : how many sections there are; None counts them.
+    """
     section, x = views["section"], views["observed"]
-    n = int(section.max()) + 1
+    n = int(section.max()) + 1 if n is None else n
     u = drawn(torch.rand, x.new_zeros(len(x), n + 1))
     kept = (u[:, :n] < low + (high - low) * u[:, n:]).gather(1, section)
     there = views.present["lipids"]
