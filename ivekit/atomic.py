@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import IO
 
@@ -43,12 +42,14 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        sweep(path.parent)
         folder, lock = _claimed(path)
+        new = folder / "new" / path.name
         try:
-            yield folder / path.name
-            _settle(folder / path.name)
-            _put(folder / path.name, path)
+            new.parent.mkdir()
+            yield new
+            _settle(new)
+            _put(new, path, folder / "old")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             lock.close()
@@ -102,54 +103,71 @@ def standing(path: Path) -> Path:
     >>> standing(Path("nowhere"))
     PosixPath('nowhere')
     """
-    return path if path.exists() else next(filter(Path.exists, (_aside(left, path) for left in _left(path))), path)
+    left = [one / "old" for one in _left(path.parent) if _place(one) == path]
+    return path if path.exists() else next(filter(Path.exists, left), path)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writers that were killed have left in a folder; what one of them had put aside goes back.
+
+    >>> with tempfile.TemporaryDirectory() as tmp:
+    ...     Path(tmp, ".a.txt-abcd1234.unfinished").mkdir()
+    ...     sweep(Path(tmp))
+    ...     os.listdir(tmp)
+    []
+    """
+    for left in _left(folder):
+        with suppress(OSError, ImportError), (left / "lock").open("a") as lock:
+            if not _locked(lock):
+                continue
+            if (left / "old").exists() and not _place(left).exists():
+                (left / "old").rename(_place(left))
+            shutil.rmtree(left, ignore_errors=True)
 
 
 # how ----------------------------------------------------------------------------------------------------------------
 
 
-def _left(path: Path) -> list[Path]:
-    """The hidden folders of those who write `path`, or were killed while they did."""
-    return list(path.parent.glob(f".{escape(path.name)}-????????{END}"))
+def _left(folder: Path) -> list[Path]:
+    """The hidden folders of those who write in a folder, or were killed while they did."""
+    return list(folder.glob(f".*-????????{END}"))
 
 
-def _aside(left: Path, path: Path) -> Path:
-    return left / f".{path.name}.old"
+def _place(left: Path) -> Path:
+    """What a hidden folder is to become."""
+    return left.with_name(left.name[1 : -len(f"-????????{END}")])
 
 
-def _lock(left: Path, path: Path) -> IO[str]:
-    """The lock of a hidden folder, held until it is closed or its process ends; an OSError while another holds it."""
-    file = (left / f".{path.name}.lock").open("a")
+def _locked(file: IO[str]) -> bool:
+    """Whether a lock is now this process's, until the file is closed or the process ends; False: it is another's.
+
+    An OSError where the file system knows no locks: nothing is swept there, nor on Windows.
+    """
+    import fcntl
+
     try:
-        import fcntl
-
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows: nothing is swept there
-        pass
-    except OSError:
-        file.close()
-        raise
-    return file
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _claimed(path: Path) -> tuple[Path, IO[str]]:
     """A new hidden folder and its lock. Somebody may sweep it before it is locked: then another one."""
     while True:
         folder = Path(tempfile.mkdtemp(END, f".{path.name}-", path.parent))
-        with suppress(FileNotFoundError, BlockingIOError):
-            lock = _lock(folder, path)
-            if (folder / f".{path.name}.lock").exists():
-                return folder, lock
-            lock.close()
-
-
-def _sweep(path: Path) -> None:
-    """Removes what those who were killed have left; the old folder, if it had been put aside, goes back."""
-    for left in _left(path) if os.name == "posix" else ():
-        with suppress(OSError), _lock(left, path):
-            if _aside(left, path).exists() and not path.exists():
-                _aside(left, path).rename(path)
-            shutil.rmtree(left, ignore_errors=True)
+        try:
+            lock = (folder / "lock").open("a")
+        except FileNotFoundError:
+            continue
+        except OSError:
+            folder.rmdir()
+            raise
+        with suppress(OSError, ImportError):
+            if not (_locked(lock) and (folder / "lock").exists()):
+                lock.close()
+                continue
+        return folder, lock
 
 
 def _settle(new: Path) -> None:
@@ -160,12 +178,11 @@ def _settle(new: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _put(new: Path, path: Path) -> None:
-    """Gives what is new its place. Where a folder was, that one is now in a hidden folder, to be removed."""
+def _put(new: Path, path: Path, aside: Path) -> None:
+    """Gives what is new its place. A folder that was there is then in the hidden one, which is removed."""
     if not (path.is_dir() and new.is_dir()):
         os.replace(new, path)
     elif not _exchanged(new, path):
-        aside = _aside(new.parent, path)
         path.rename(aside)
         try:
             os.replace(new, path)

@@ -21,6 +21,7 @@ from torch import nn
 
 from .. import explain, watch
 from .. import report as page
+from ..atomic import sweep
 from ..baselines import held_out
 from ..report.figures import pictures
 from ..training import State, Step, agreed, best_device, collapse, evaluate, latents, train
@@ -58,6 +59,7 @@ def run(
     rows = parts(data)
     model, objective = _first_weights(recipe, rows["train"], fit=first and not start), recipe.objective(rows["train"])
     if first:
+        sweep(folder / "checkpoint")
         save_settings(folder, recipe) if start else save(folder, recipe, model, rows["train"], objective)
     steps: Any = train(model, objective, rows["train"], start=start, **recipe.training(rows["train"]))
     kept = Checkpoint(folder, minutes, start)
@@ -81,7 +83,7 @@ def is_first() -> bool:
 
 
 def _start(recipe: Recipe, folder: Path, resume: bool) -> State | None:
-    if not (folder / "checkpoint").exists():
+    if not (folder / "checkpoint" / "state.safetensors").exists():
         return None
     if not resume:
         raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
@@ -235,7 +237,7 @@ def _kept(path: Path, otherwise: str) -> str:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    return watch.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def interactive(
@@ -285,7 +287,7 @@ def _notes(folder: Path) -> list[str]:
     """Which epoch was kept, and whether the latents had settled."""
     if not (folder / "losses.csv").exists():
         return ["The run's losses.csv is not in its folder: which epoch was kept cannot be said."]
-    losses = pd.read_csv(folder / "losses.csv")
+    losses = watch.read_csv(folder / "losses.csv")
     ends = losses[losses["validation"].notna()]
     best = ends.iloc[_best(ends["validation"].tolist())]
     notes = [
@@ -293,7 +295,7 @@ def _notes(folder: Path) -> list[str]:
         f"validation rows ({best['validation']:.4g} nats a row, every schedule at its end)."
     ]
     if (folder / "latents.csv").exists():
-        table = pd.read_csv(folder / "latents.csv")
+        table = watch.read_csv(folder / "latents.csv")
         last = table[table["epoch"] == table["epoch"].max()]
         most, idle = last.loc[last["drift"].idxmax()], int((~last["active"]).sum())
         notes.append(
