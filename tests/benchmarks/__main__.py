@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 OURS = {"imports": [], "train": [], "loading": [], "evaluation": [], "explain": [], "metrics": [], "topomap": [],
-        "widgets": [], "scaling": ["--again"]}  # fmt: skip
+        "widgets": [], "scaling": ["--again"], "cost": []}  # fmt: skip
 THEIRS = {"peers_train": [], "peers_metrics": [], "encoders": []}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from time import process_time
 
 import torch
 from results import keep
@@ -60,14 +61,14 @@ def main(runs: int = 15) -> None:
     for name, (net, n_tokens, dim, theirs) in pairs.items():
         nets = told(net, n_tokens, dim), theirs
         sizes = [sum(p.numel() for p in net.parameters()) for net in nets]
-        took = in_turn({who: step(net, x) for who, net in zip(("ours", "theirs"), nets)}, runs)
+        took = in_turn({who: step(net, x) for who, net in zip(("ours", "theirs"), nets)}, runs, clock=process_time)
         more = f"{ms(took['theirs'])} over {ms(took['ours'])}; {sizes[1]} and {sizes[0]} parameters"
         readme = f"a gradient of {name}: braindecode takes this many times as long"
         rows.append(over(f"braindecode over ours: {name}", took["theirs"] / took["ours"], 1, more, readme))
         print(f"{rows[-1]['what']}: {rows[-1]['measured']}")
     note = (
         f"Forward and backward of {BATCH} rows of {CHANS} channels x {TIMES} samples to {CLASSES} classes; medians of "
-        f"{runs} in turn, one thread. torchaudio and torchvision, which these nets do not use, are empty modules."
+        f"{runs} in turn, seconds of one core. torchaudio and torchvision, which these nets do not use, are empty modules."
     )
     command = ".venv-peers/bin/python tests/benchmarks/encoders.py"
     keep("encoders", "Networks beside braindecode", command, rows, note, ("torch", "braindecode", "mne"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from time import process_time
 
 import torch
 from loading import rows
@@ -56,6 +57,7 @@ def main(runs: int = 15) -> None:
             "latents by hand": partial(codes, model, data),
         },
         runs,
+        clock=process_time,
     )
     told = []
     for name in ("evaluate", "latents"):
@@ -63,7 +65,7 @@ def main(runs: int = 15) -> None:
         more = f"{ms(own)}, by hand {ms(hand)}: {len(data) / own:.0f} rows/s"
         readme = f"throughput of `{name}` over the same model asked by hand"
         told.append(over(f"throughput of `{name}` over the same by hand", hand / own, 0.95, more, readme))
-    note = f"The default IVE, {len(data)} rows in batches of {BATCH}; medians of {runs} passes in turn, one thread."
+    note = f"The default IVE, {len(data)} rows in batches of {BATCH}; medians of {runs} passes in turn, seconds of one core."
     keep("evaluation", "Evaluation", "python tests/benchmarks/evaluation.py", told, note)
     for row in told:
         print(f"{row['what']}: {row['measured']}")
