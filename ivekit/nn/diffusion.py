@@ -202,7 +202,7 @@ class Denoised(Distribution):
 
     def sample(
         self, sample_shape: Sequence[int] = torch.Size(), generator: torch.Generator | None = None
-    ) -> Float[Tensor, "*s b *event"]:
+    ) -> Float[Tensor, "*s_b_event"]:
         """Samples by the decoder's `steps`, `eta` and `guidance`; their noise is of `generator` if one is given."""
         like, n = self.z.new_empty(len(self.z), *self.event_shape), math.prod(sample_shape)
         if generator is None:
