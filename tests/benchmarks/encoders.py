@@ -67,8 +67,8 @@ def main(runs: int = 15) -> None:
         rows.append(over(f"braindecode over ours: {name}", took["theirs"] / took["ours"], 1, more, readme))
         print(f"{rows[-1]['what']}: {rows[-1]['measured']}")
     note = (
-        f"Forward and backward of {BATCH} rows of {CHANS} channels x {TIMES} samples to {CLASSES} classes; medians of "
-        f"{runs} in turn, seconds of one core. torchaudio and torchvision, which these nets do not use, are empty modules."
+        f"Forward and backward of {BATCH} rows of {CHANS} channels x {TIMES} samples to {CLASSES} classes; medians "
+        f"of {runs} in turn, seconds of one core. torchaudio and torchvision, which they do not use, are empty."
     )
     command = ".venv-peers/bin/python tests/benchmarks/encoders.py"
     keep("encoders", "Networks beside braindecode", command, rows, note, ("torch", "braindecode", "mne"))

@@ -65,7 +65,7 @@ def main(runs: int = 15) -> None:
         more = f"{ms(own)}, by hand {ms(hand)}: {len(data) / own:.0f} rows/s"
         readme = f"throughput of `{name}` over the same model asked by hand"
         told.append(over(f"throughput of `{name}` over the same by hand", hand / own, 0.95, more, readme))
-    note = f"The default IVE, {len(data)} rows in batches of {BATCH}; medians of {runs} passes in turn, seconds of one core."
+    note = f"The default IVE, {len(data)} rows in batches of {BATCH}; medians of {runs} passes, seconds of one core."
     keep("evaluation", "Evaluation", "python tests/benchmarks/evaluation.py", told, note)
     for row in told:
         print(f"{row['what']}: {row['measured']}")

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def said(name: str, ours: float, theirs: float, difference: float | None = None)
 
 def at_its_best(ours: Any, calls: Sequence[Callable[[], Any]], runs: int, warm_up: int = 1) -> tuple[float, float]:
     """Our seconds, and those of the fastest of captum's calls."""
-    took = in_turn({"ours": ours} | {f"captum {i}": call for i, call in enumerate(calls)}, runs, warm_up)
+    took = in_turn({"ours": ours} | {f"captum {i}": call for i, call in enumerate(calls)}, runs, warm_up, process_time)
     return took.pop("ours"), min(took.values())
 
 
@@ -171,7 +172,7 @@ def main(runs: int = 3) -> None:
         told.append(said(f"{name}, as it comes", own, theirs * k / LOOPED))
     note = (
         f"{k} latents of the default model at once, 8 rows (1 row: Shapley values named 1, and captum as it comes); "
-        f"{SAMPLES} orders by rows; medians of {runs} runs in turn (half as many of what takes long), one thread. "
+        f"{SAMPLES} orders by rows; medians of {runs} runs in turn (half of what takes long), seconds of one core. "
         "Captum at its best: several outputs at once where it takes them, the fastest of several numbers of "
         f"perturbations; as it comes: its defaults, timed for {LOOPED} of the latents, times {k // LOOPED}. Memory is "
         "the most that a process of its own held, less what it held before."

@@ -66,7 +66,7 @@ def main(runs: int = 15) -> None:
     seconds = process_time() - begun
     what = "`scores` with floor and interval: 200 shuffles and 200 half samples"
     told.append({"what": what, "measured": f"{seconds:.1f} s", "number": seconds})
-    note = f"{ROWS} rows, {CODES} codes, {FACTORS} factors; medians of {runs} runs in turn, seconds of one core. `mig` is the same number."
+    note = f"{ROWS} rows, {CODES} codes, {FACTORS} factors: {runs} runs in turn, core time; `mig` is the same number."
     keep("metrics", "Metrics", "python tests/benchmarks/metrics.py", told, note)
     for row in told:
         print(f"{row['what']}: {row['measured']}")

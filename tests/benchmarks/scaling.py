@@ -288,13 +288,13 @@ def main(*words: str) -> None:
         TABLE.unlink(missing_ok=True)
     found = measured()
     note = (
-        "Seconds of one core for one run, and the most memory that a process of its own held beyond what data and model took; slopes "
-        "of log time over log size through the three largest sizes, and what one more costs there. Rows: 64 numbers "
-        "each, a small VAE in batches of 1024; the score of 10 codes and 5 factors. Steps: the default IVE on 32 rows "
-        "of MEG (102 sensors, 60 samples) or of 16 frames; whitening of 128 such rows, whose covariance grows with the "
-        "square of the sensors and its eigenvectors with the cube. Views: tables of 6 columns, 1024 rows; under "
-        "DMVAE's plan every view and all of them tell every view, which grows with their square. Attention: every "
-        "token looks at every token, a square too. ![](../../docs/scaling.png)"
+        "Seconds of one core for one run, and the most memory that a process of its own held beyond what data and "
+        "model took; slopes of log time over log size through the three largest sizes, and what one more costs there. "
+        "Rows: 64 numbers each, a small VAE in batches of 1024; the score of 10 codes, 5 factors. Steps: the default "
+        "IVE on 32 rows of MEG (102 sensors, 60 samples) or of 16 frames; whitening of 128 such rows, whose covariance "
+        "grows with the square of the sensors and its eigenvectors with the cube. Views: tables of 6 columns, 1024 "
+        "rows; under DMVAE's plan every view and all of them tell every view, which grows with their square. "
+        "Attention: every token looks at every token, a square too. ![](../../docs/scaling.png)"
     )
     rows = [row(found, one) for one in SERIES]
     keep("scaling", "Scaling", "python tests/benchmarks/scaling.py --again", rows, note)
