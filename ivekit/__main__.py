@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,13 +26,25 @@ PATIENCE = timedelta(hours=6)  # of a process with the others: one that dies is 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Does what the line says; a mistake in it is one line of words, not a traceback."""
-    said = parser().parse_args(arguments)
+    said = _parsed(arguments)
     try:
         said.do(said)
-    except (ValueError, FloatingPointError, FileNotFoundError, FileExistsError, ImportError) as error:
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
         if os.environ.get("IVEKIT_TRACEBACK"):
             raise
         sys.exit(f"ivekit: {error}")
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The line, in which a setting=value may come after options, too."""
+    said, rest = parser().parse_known_args(arguments)
+    more = [word for word in rest if re.match(r"[A-Za-z_]\w*=", word)]
+    where = "files" if hasattr(said, "files") else "settings"
+    if len(more) < len(rest) or more and not hasattr(said, where):
+        parser().parse_args(arguments)  # says what it does not know
+    if more:
+        setattr(said, where, [*getattr(said, where), *more])
+    return said
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,7 +121,12 @@ def _add_tune(tune: argparse.ArgumentParser) -> None:
     tune.add_argument("--trials", type=int, default=20, help="how many there shall be in all; 20 by default")
     tune.add_argument("--sampler", default="tpe", help="tpe, random or grid")
     tune.add_argument("--folds", type=int, default=1, help="parts that judge a trial in turn; 1: the validation rows")
-    tune.add_argument("--processes", type=int, default=1, help="that work on the study at once")
+    tune.add_argument("--processes", type=int, default=1, help="that work on the study here, at once")
+    tune.add_argument(
+        "--storage",
+        metavar="WHERE",
+        help="of the study: postgresql://host/name, or a journal file; study.db in the folder by default",
+    )
     tune.set_defaults(do=_tune)
 
 
@@ -118,10 +136,13 @@ def _tune(said: argparse.Namespace) -> None:
     searched, fixed = tune.space(said.settings)
     recipe = Recipe.parse(said.recipe, fixed)
     folder = said.out or Path("runs", f"tune-{recipe.name}")
-    how = dict(sampler=said.sampler, folds=said.folds, processes=said.processes)
+    how = dict(sampler=said.sampler, folds=said.folds, processes=said.processes, storage=said.storage)
     print(tune.tune(recipe, searched, folder, said.trials, **how).head(10).round(3).to_string(index=False))
     print(f"\nthe best one, run to its end, on rows that chose nothing ({folder / 'best'}):")
-    _tell(folder / "best")
+    if (folder / "best" / "report.html").exists():
+        _tell(folder / "best")
+    else:
+        print("another process is at it; the same line says its scores when it is done")
 
 
 def _add_prepare(prepare: argparse.ArgumentParser) -> None:

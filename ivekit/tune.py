@@ -1,16 +1,21 @@
 """Settings searched for, by grid, at random or by what trials before them found; the test rows are touched once.
 
 A trial trains the recipe with the settings it drew and is scored on validation rows alone. When all trials are done
-the best one is run as any other (`ivekit.recipe.run`), and that run scores the test rows. The study is a SQLite file:
-the same command goes on with it, and several processes, or machines that see the file, may work on it at once.
+the best one is run as any other (`ivekit.recipe.run`), and that run scores the test rows. The study is a SQLite file, a
+journal or a database: the same command goes on with it, as often at once as one likes, on all machines that see it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 import multiprocessing
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +27,14 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from .baselines import held_out
 from .recipe import Recipe, parts, run
+from .recipe.rows import few
 from .training import train
 from .views import Views
 
+log = logging.getLogger("ivekit.tune")
 SAMPLERS = ("tpe", "random", "grid")
+HEARTBEAT = 60  # seconds between two signs of life that a trial gives to a database
+AGAIN = 2  # times that a trial is begun anew whose process died: it may be the trial that kills
 
 
 class Range(NamedTuple):
@@ -69,70 +78,157 @@ def tune(
     sampler: str = "tpe",
     folds: int = 1,
     processes: int = 1,
+    storage: str | None = None,
 ) -> pd.DataFrame:
     """Searches settings, then runs the best ones into ``folder/best``; returns the trials, the best first.
 
     recipe : with the settings that stay. searched : name -> choices, or a `Range`.
-    folder : of the study, ``study.db``; an unfinished one goes on, and a finished one is only run to its end.
+    folder : of the study, ``study.db``; an unfinished one goes on, and a finished one is only run to its end. Several
+        calls may work on it at once; one of them runs the best settings, and the others come back before that is done.
     trials : how many there shall be in all; a grid has as many as it has points, if that is less.
     sampler : tpe (Bergstra et al., 2011), random, or grid, which takes choices only.
     folds : 1 scores a trial on the recipe's validation rows; more, on that many parts of the training and validation
         rows in turn, kept together by ``split_by``.
 
-    The score of a trial is the mean over views and metrics of `ivekit.baselines.held_out`: R2, or accuracy.
+    processes : that work on the study here, at once.
+    storage : where the study is, if not in the folder: the address of a database, ``postgresql://host/name``, or the
+        path of a journal file, which many machines may write over a network's file system as SQLite may not.
+
+    The score of a trial is the mean over views and metrics of `ivekit.baselines.held_out`: R2, or accuracy; one whose
+    loss explodes scores minus infinity. The best are those of the first `trials` that were done. A trial whose process
+    died is begun anew when a database has had no sign of life for two minutes; in a journal others take its place.
 
     Raises
     ------
     ImportError : without optuna (the extra "tune").
     ValueError : for settings that the recipe does not take, or a study of other settings.
     """
-    optuna = _optuna()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _check(recipe, searched, sampler, trials, folds, processes)
-    question = json.dumps(
-        {"recipe": recipe.name, "fixed": _fixed(recipe, searched), "searched": searched, "folds": folds}
-    )
-    # The parent makes the study: of two processes that both would, one dies.
-    study = optuna.create_study(
-        study_name=recipe.name, storage=_storage(folder), direction="maximize", load_if_exists=True
-    )
-    if (asked := study.user_attrs.get("question", question)) != question:
-        raise ValueError(f"{folder} holds a study of {asked}, and this is {question}: name another folder")
-    study.set_user_attr("question", question)
+    where = _where(folder, storage)
+    study, first = _joined(recipe, searched, folder, where, folds, processes)
     jobs = [
-        (str(recipe.path), recipe.settings, dict(searched), str(folder), trials, sampler, folds, i)
+        (str(recipe.path), recipe.settings, dict(searched), where, study.study_name, trials, sampler, folds, first + i)
         for i in range(processes)
     ]
-    if processes == 1:
-        _work(*jobs[0])
-    else:
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            pool.starmap(_work, jobs)
-    best = Recipe(recipe.path, recipe.settings | study.best_params)
-    if not (folder / "best" / "scores.json").exists():
-        run(best, folder / "best", resume=True, disable=True)
-    return table(folder, recipe.name)
+    _work(*jobs[0]) if processes == 1 else _at_once(jobs, study)
+    best = Recipe(recipe.path, recipe.settings | _best(study, trials))
+    with _alone(folder / "best.lock") as mine:
+        if mine and not (folder / "best" / "report.html").exists():  # the last that a run writes
+            run(best, folder / "best", resume=True, disable=True)
+    return table(folder, recipe.name, storage)
 
 
-def table(folder: str | Path, name: str) -> pd.DataFrame:
-    """The finished trials of a study, the best first: number, score and what was drawn."""
-    study = _optuna().load_study(study_name=name, storage=_storage(Path(folder)))
+def table(folder: str | Path, name: str, storage: str | None = None) -> pd.DataFrame:
+    """The finished trials of a recipe's study, the best first: number, score and what was drawn."""
+    folder = Path(folder)
+    study = _optuna().load_study(study_name=_name(folder, name, storage), storage=_opened(_where(folder, storage)))
     done = [trial for trial in study.trials if trial.value is not None]
     rows = [{"trial": t.number, "score": t.value, **t.params} for t in done]
     return pd.DataFrame(rows).sort_values(["score", "trial"], ascending=[False, True], ignore_index=True)
 
 
+# where a study is -----------------------------------------------------------------------------------------------
+
+
+def _where(folder: Path, storage: str | None) -> str:
+    return storage or f"sqlite:///{folder.resolve() / 'study.db'}"
+
+
+def _name(folder: Path, recipe: str, storage: str | None) -> str:
+    """What a study is called: in a storage of many studies, as its folder is."""
+    return recipe if storage is None else folder.resolve().name
+
+
+def _opened(where: str) -> Any:
+    """The storage of studies: a database by its address, or the journal at a path."""
+    storages = _optuna().storages
+    if "://" not in where:
+        return storages.JournalStorage(storages.journal.JournalFileBackend(where))
+    return storages.RDBStorage(where, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=_again)
+
+
+def _again(study: Any, trial: Any) -> None:
+    """Puts what a trial drew whose process died in the queue, for whoever asks next."""
+    times = trial.user_attrs.get("again", 0)
+    if times < AGAIN:
+        drawn = dict(params=trial.params, distributions=trial.distributions, system_attrs=trial.system_attrs)
+        trials = _optuna().trial
+        waiting = trials.TrialState.WAITING
+        study.add_trial(trials.create_trial(state=waiting, user_attrs={"again": times + 1}, **drawn))
+
+
+def _joined(
+    recipe: Recipe, searched: Space, folder: Path, where: str, folds: int, processes: int
+) -> tuple[Any, int]:  # fmt: skip
+    """The study, made if it is not there yet, and how many processes have worked on it before these."""
+    question = json.dumps(
+        {"recipe": recipe.name, "fixed": _fixed(recipe, searched), "searched": searched, "folds": folds}
+    )
+    name = _name(folder, recipe.name, None if where == _where(folder, None) else where)
+    with _alone(folder / "study.lock", wait=True):  # of two processes that both would make it, one dies
+        study = _optuna().create_study(
+            study_name=name, storage=_opened(where), direction="maximize", load_if_exists=True
+        )
+        if (asked := study.user_attrs.get("question", question)) != question:
+            raise ValueError(f"{folder} holds a study of {asked}, and this is {question}: name another folder")
+        study.set_user_attr("question", question)
+        first = study.user_attrs.get("processes", 0)
+        study.set_user_attr("processes", first + processes)
+    return study, first
+
+
+@contextmanager
+def _alone(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process has the lock of that name, or, if it is to `wait`, until it has it.
+
+    The system takes it from whoever dies. Where a file system has no locks all go on: start one process before others.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            mine = True
+        except BlockingIOError:
+            mine = False
+        except OSError as error:
+            log.warning("%s cannot be locked (%s)", path, error)
+            mine = True
+        yield mine
+
+
+# trials ---------------------------------------------------------------------------------------------------------
+
+
+def _at_once(jobs: list[tuple], study: Any) -> None:
+    """A process a job; one that is killed leaves its trials to the others."""
+    pools = [ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for _ in jobs]
+    for ended in [pool.submit(_work, *job) for pool, job in zip(pools, jobs)]:
+        try:
+            ended.result()
+        except BrokenProcessPool:
+            log.warning("a process that worked on the study was killed")
+    for pool in pools:
+        pool.shutdown()
+    if not _finished(study):
+        raise ValueError("all processes that worked on the study were killed, and no trial is done")
+
+
 def _work(
-    path: str, settings: dict, searched: dict, folder: str, trials: int, sampler: str, folds: int, worker: int
+    path: str, settings: dict, searched: dict, where: str, name: str, trials: int, sampler: str, folds: int, worker: int
 ) -> None:
     """Does trials until there are enough of them; every process does this."""
     optuna = _optuna()
     torch.set_num_threads(1)
     recipe = Recipe(path, settings)
     searched = {name: Range(*s) if isinstance(s, tuple) else s for name, s in searched.items()}
-    study = optuna.load_study(study_name=recipe.name, storage=_storage(Path(folder)))
-    # another seed for every part of a study: one that goes on must not draw again what it drew before
+    study = optuna.load_study(study_name=name, storage=_opened(where))
+    # another seed for every process that ever works on a study: none must draw what another drew
     study.sampler = _sampler(optuna, sampler, searched, settings["seed"] + 1000 * worker + len(study.trials))
     rows = parts(recipe.data())
     enough = optuna.study.MaxTrialsCallback(trials, states=(optuna.trial.TrialState.COMPLETE,))
@@ -141,12 +237,19 @@ def _work(
         drawn = {name: _draw(trial, name, among) for name, among in searched.items()}
         return _score(Recipe(recipe.path, settings | drawn), rows, folds)
 
-    if _completed(study) < trials:
+    if len(_finished(study)) < trials:
         study.optimize(objective, callbacks=[enough])
 
 
-def _completed(study: Any) -> int:
-    return sum(trial.value is not None for trial in study.trials)
+def _finished(study: Any) -> list[Any]:
+    """The trials that are done, in the order in which they were."""
+    done = [trial for trial in study.trials if trial.value is not None]
+    return sorted(done, key=lambda trial: (trial.datetime_complete, trial.number))
+
+
+def _best(study: Any, trials: int) -> dict[str, Any]:
+    """What the best of the first so many trials drew: the same for whoever asks, though others are still at work."""
+    return max(_finished(study)[:trials], key=lambda trial: trial.value).params
 
 
 def _score(recipe: Recipe, rows: Mapping[str, Views], folds: int) -> float:
@@ -154,11 +257,16 @@ def _score(recipe: Recipe, rows: Mapping[str, Views], folds: int) -> float:
     found = []
     for learn, judge in _folds(rows, folds, recipe.settings["split_by"], recipe.settings["seed"]):
         model = recipe.model(learn)
-        for _ in train(model, recipe.objective(learn), learn, **recipe.training(learn)):
-            pass
-        scores = held_out(model, learn, judge, recipe.settings["seed"], n_boot=1)
+        try:
+            for _ in train(model, recipe.objective(learn), learn, **recipe.training(learn)):
+                pass
+        except FloatingPointError as error:
+            log.info("%s: %s", recipe.changed(), error)
+            return -math.inf
+        scores = held_out(model, few(learn), few(judge), recipe.settings["seed"], n_boot=1, trained=learn)
         found += [said["model"] for metrics in scores.values() for said in metrics.values()]
-    return float(np.mean(found))
+    score = float(np.mean(found))
+    return -math.inf if math.isnan(score) else score
 
 
 def _folds(rows: Mapping[str, Views], folds: int, by: str | None, seed: int) -> Iterator[tuple[Views, Views]]:
@@ -206,10 +314,6 @@ def _check(recipe: Recipe, searched: Space, sampler: str, trials: int, folds: in
 def _fixed(recipe: Recipe, searched: Space) -> dict[str, Any]:
     """The settings that make a trial what it is, but those that are searched."""
     return {name: value for name, value in recipe.changed().items() if name not in (*searched, "device")}
-
-
-def _storage(folder: Path) -> str:
-    return f"sqlite:///{folder.resolve() / 'study.db'}"
 
 
 def _optuna() -> Any:

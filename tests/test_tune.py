@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from forks import ended, forked
 
 import ivekit.tune
 from ivekit import Views
@@ -108,6 +112,44 @@ def test_several_processes_work_on_one_study(recipe, tmp_path):
     assert "held-out rows" in done.stdout and "y from_others" in done.stdout
 
 
+@pytest.mark.parametrize("storage", [None, "journal"])
+def test_commands_that_begin_at_once_share_a_study_and_one_of_them_runs_the_best(recipe, tmp_path, storage):
+    where = storage and str(tmp_path / storage)
+    how = dict(trials=4, sampler="random", storage=where)
+    among, folder = {"lr": Range(1e-4, 1e-1)}, tmp_path / "study"
+    children = [forked(tune, Recipe(recipe, {"epochs": 1}), among, folder, **how) for _ in range(3)]
+    assert ended(children) == [0, 0, 0]
+    found = table(folder, "line", where)
+    assert 4 <= len(found) <= 6 and found["lr"].nunique() == len(found), "two drew the same"
+    assert (folder / "best" / "scores.json").is_file() and (folder / "study.db").exists() == (storage is None)
+    epochs = pd.read_csv(folder / "best" / "losses.csv")["step"]
+    assert epochs.tolist() == list(range(1, len(epochs) + 1)), "two ran it into one folder"
+
+
+def test_the_trial_of_a_process_that_was_killed_is_done_again(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(ivekit.tune, "HEARTBEAT", 1)
+    ours, theirs = os.pipe()
+
+    def hangs(*_):
+        os.write(theirs, b"begun")
+        signal.pause()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ivekit.tune, "_score", hangs)
+        among = {"lr": Range(1e-4, 1e-1)}
+        child = forked(tune, Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", trials=2, sampler="random")
+    assert os.read(ours, 5) == b"begun"
+    os.kill(child, signal.SIGKILL)
+    assert ended([child]) == [-signal.SIGKILL]
+    study = optuna.load_study(study_name="line", storage=ivekit.tune._opened(f"sqlite:///{tmp_path}/study/study.db"))
+    (begun,) = study.trials
+    assert begun.state.name == "RUNNING"
+    while not study._storage._get_stale_trial_ids(study._study_id):
+        time.sleep(0.1)  # until it is known that nobody is at it
+    found = tune(Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", trials=2, sampler="random")
+    assert len(found) == 2 and begun.params["lr"] in found["lr"].tolist()
+
+
 @pytest.mark.parametrize(
     ("searched", "how", "found"),
     [
@@ -122,6 +164,27 @@ def test_several_processes_work_on_one_study(recipe, tmp_path):
 def test_what_cannot_be_searched_is_said(recipe, tmp_path, searched, how, found):
     with pytest.raises(ValueError, match=found):
         tune(Recipe(recipe), searched, tmp_path / "study", **how)
+
+
+def test_a_trial_whose_loss_explodes_is_the_worst_and_the_search_goes_on(recipe, tmp_path, monkeypatch):
+    trained = ivekit.tune.train
+
+    def exploding(model, objective, data, *, lr, **how):
+        if lr > 0.05:
+            raise FloatingPointError("the loss is not finite")
+        yield from trained(model, objective, data, lr=lr, **how)
+
+    monkeypatch.setattr(ivekit.tune, "train", exploding)
+    found = tune(Recipe(recipe), {"lr": [0.01, 0.1]}, tmp_path / "study", trials=2, sampler="grid")
+    assert found["lr"].tolist() == [0.01, 0.1] and found["score"][1] == -np.inf
+
+
+def test_the_best_is_of_the_first_trials_whoever_asks(recipe, tmp_path):
+    study = optuna.create_study(direction="maximize")
+    for number, score in enumerate([0.1, 0.5, 0.3, 0.9]):
+        draw = optuna.distributions.FloatDistribution(0, 9)
+        study.add_trial(optuna.trial.create_trial(params={"x": number}, distributions={"x": draw}, value=score))
+    assert ivekit.tune._best(study, 3) == {"x": 1} and ivekit.tune._best(study, 9) == {"x": 3}
 
 
 def test_without_optuna_the_extra_is_named(recipe, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ class Checkpoint:
     before : the latents at the beginning of that epoch, by block; empty where the run is at one.
     """
 
-    def __init__(self, folder: str | Path, minutes: float = 10.0, start: State | None = None):
+    def __init__(self, folder: str | Path, minutes: float | int = 10, start: State | None = None):
         self.folder, self.seconds, self.written = Path(folder) / "checkpoint", 60 * minutes, monotonic()
         rows = _rows(Path(folder) / "losses.csv", start.step) if start else []
         ended = [row for row in rows if row["validation"]]

@@ -41,7 +41,7 @@ def run(
     folder: str | Path,
     resume: bool = False,
     logs: Sequence[str] = (),
-    minutes: float = 10.0,
+    minutes: float | int = 10,
     **bar: Any,
 ) -> nn.Module:
     """Trains a recipe and leaves its folder complete; returns the model with the weights of its best epoch.
