@@ -86,6 +86,8 @@ def sent(views: Any, device: torch.device) -> Any:
     >>> sent(Views({"a": torch.ones(2)}), torch.device("cpu"))["a"].device
     device(type='cpu')
     """
+    if all(x.device == device for x in views.tensors.values()):
+        return views
     if device.type == "cuda":
         views = views._like(
             *({name: _pinned(x) for name, x in part.items()} for part in (views.tensors, views.present))

@@ -162,7 +162,7 @@ class _Run:
         self.half = both.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if self.half else 1.0)
         self.step, self.epoch_loss = 0, torch.zeros((), device=device)
-        self.skips = Skips(both.modules(), device)
+        self.skips, self.weights = Skips(both.modules(), device), [*both.parameters()]
         self._parts: dict[int, list[tuple[Tensor, float]]] = {}
 
     def parts(self, n: int) -> list[tuple[Int[Tensor, "p"], float]]:
@@ -202,28 +202,27 @@ class _Run:
         """Adds to the gradient."""
         (self.scaler.scale(loss) if self.half else loss).backward()
 
-    def update(self, loss: Float[Tensor, ""]) -> Bool[Tensor, ""]:
-        """One step down the gradient, unless that or the loss is not finite; says whether it was not taken."""
+    def update(self, loss: Float[Tensor, ""]) -> None:
+        """One step down the gradient, unless that or the loss is not finite."""
         weights = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.half:
             self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in weights])
-        bad = self.skips.found(norm + loss.float())
+        bad = self.skips.found(norm, loss)
         if self.clip is not None:
             _clip(weights, self.clip, norm)
         _move(self.optimizer, bad)
         self.skips.count(bad)
         if self.half:
             self.scaler.update()
-        return bad
 
-    def schedule(self, loss: Float[Tensor, ""], bad: Bool[Tensor, ""], last_of_epoch: bool) -> None:
+    def schedule(self, loss: Float[Tensor, ""], last_of_epoch: bool) -> None:
         """The next step's learning rate; a plateau is one of the epochs' mean losses, the only number read here."""
         if not isinstance(self.scheduler, ReduceLROnPlateau):
             if self.scheduler:
                 self.scheduler.step()
             return
-        self.epoch_loss += torch.where(bad, 0, loss)
+        self.epoch_loss += loss.nan_to_num(0, 0, 0)
         if last_of_epoch:
             self.scheduler.step(read(self.epoch_loss) / len(self.loader))
             self.epoch_loss.zero_()
@@ -231,24 +230,24 @@ class _Run:
 
 def _clip(weights: list[Tensor], most: float, norm: Float[Tensor, ""]) -> None:
     """Gradients made so small that their norm is `most`, as `torch.nn.utils.clip_grad_norm_` does it."""
-    if norm.device.type == "cpu" and (most / (norm + 1e-6)).numpy() >= 1:
+    if norm.device.type == "cpu" and read(norm) < most * (1 - 1e-5):
         return  # times 1: a walk through all gradients for nothing, and here it costs no waiting to know
     nn.utils.clip_grads_with_norm_(weights, most, norm)
 
 
-def _move(optimizer: Optimizer, bad: Bool[Tensor, ""]) -> None:
+def _move(optimizer: Optimizer, bad: Bool[Tensor, ""] | bool) -> None:
     """A step of the optimiser, unless it is a bad one.
 
     A fused optimiser is told on the device, in the way that `torch.amp.GradScaler` tells it. On the CPU, and for
     others, the answer is read; weights without a gradient are left alone by every optimiser.
     """
     told: Any = optimizer
-    if bad.device.type != "cpu" and getattr(optimizer, "_step_supports_amp_scaling", False):
+    if isinstance(bad, Tensor) and getattr(optimizer, "_step_supports_amp_scaling", False):
         told.grad_scale, told.found_inf = None, bad.float()
         optimizer.step()
         del told.grad_scale, told.found_inf
         return
-    if read(bad):
+    if bad is True or (isinstance(bad, Tensor) and read(bad)):
         optimizer.zero_grad(set_to_none=True)
     optimizer.step()
 
@@ -261,23 +260,24 @@ def _steps(run: _Run, both: nn.Module, data: Views) -> Iterator[Step]:
                 yield _step(run, both, data, rows)
     finally:  # also when it is interrupted or given up: the model is left fit for use
         run.both.eval()
-        for weight in run.both.parameters():
+        for weight in run.weights:
             weight.grad = None
 
 
 def _step(run: _Run, both: nn.Module, data: Views, rows: Int[Tensor, "b"]) -> Step:
     if not run.both.model.training:
         both.train()
-    run.optimizer.zero_grad(set_to_none=True)
+    for weight in run.weights:
+        weight.grad = None
     loss, terms = _gradient(run, both, data, rows)
     if run.loader.world > 1:
         loss, terms = _mean_over_processes(loss, terms)
-    bad = run.update(loss)
+    run.update(loss)
     run.step += 1
     epoch, last, lr = run.loader.epoch, run.step % len(run.loader) == 0, run.optimizer.param_groups[0]["lr"]
     if last or run.step % LIMIT == 0:
         run.skips.look(run.step, f"epoch {epoch + 1}" if last else "", len(run.loader), terms, lr)
-    run.schedule(loss, bad, last)
+    run.schedule(loss, last)
     return Step(run.step, epoch, loss, terms, lr, last, run.total, run.skips.in_a_row, run.state)
 
 
@@ -306,9 +306,17 @@ def _loss(
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The loss of some rows, and what it is the sum of."""
     views = sent(data[rows], run.device)
-    torch.manual_seed(hash((run.seed, run.step, 1)) % 2**63)
+    _seed(hash((run.seed, run.step, 1)) % 2**63, run.device)
     terms = both(run.augment(views), views, run.step)
     return torch.stack([*terms.values()]).sum(), terms
+
+
+def _seed(number: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does, for this device; that one looks up its caller for each GPU that is not used."""
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        of = torch.get_device_module(device)
+        getattr(of, "manual_seed_all", of.manual_seed)(number)
 
 
 def _spread_out(both: _Both, device: torch.device, world: int, compile: Any) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -19,7 +20,7 @@ def read(x: Tensor) -> float:
     >>> read(torch.tensor(2.5)), read(torch.tensor(True))
     (2.5, 1.0)
     """
-    return float(x.cpu().numpy())
+    return float(x.tolist())  # type: ignore[arg-type]
 
 
 class Skips:
@@ -46,27 +47,27 @@ class Skips:
         return [sum(buffer._version for buffer, _ in some) for some in self._kept]
 
     @staticmethod
-    def found(x: Float[Tensor, ""]) -> Bool[Tensor, ""]:
-        """Whether a number is not finite."""
-        return (x - x) != 0  # an infinity minus itself is no number, and equals nothing
+    def found(*numbers: Float[Tensor, ""]) -> Bool[Tensor, ""] | bool:
+        """Whether one of some numbers is not finite: known at once on the CPU, elsewhere when the device is done."""
+        if numbers[0].device.type == "cpu":
+            return not all(math.isfinite(read(x)) for x in numbers)
+        return torch.stack([x.float() - x.float() != 0 for x in numbers]).any()  # an infinity minus itself is no number
 
-    def count(self, skipped: Bool[Tensor, ""]) -> None:
+    def count(self, skipped: Bool[Tensor, ""] | bool) -> None:
         """Notes whether a step was skipped; to be called after it."""
         then, now = self._versions, self._now()
         moved = [pair for some, a, b in zip(self._kept, then, now) if a != b for pair in some]
-        if skipped.device.type != "cpu":
-            self.in_a_row, self.of_epoch = (self.in_a_row + 1) * skipped, self.of_epoch + skipped
-            for buffer, kept in moved:
-                buffer.copy_(torch.where(skipped, kept, buffer))
-        elif skipped.numpy():
-            self.in_a_row, self.of_epoch = self.in_a_row + 1, self.of_epoch + 1
-            for buffer, kept in moved:
-                buffer.copy_(kept)
-        else:
-            self.in_a_row = self._none
         for buffer, kept in moved:
+            if isinstance(skipped, Tensor):
+                buffer.copy_(torch.where(skipped, kept, buffer))
+            elif skipped:
+                buffer.copy_(kept)
             kept.copy_(buffer)
         self._versions = self._now() if moved else now
+        if skipped is False:
+            self.in_a_row = self._none
+        else:
+            self.in_a_row, self.of_epoch = (self.in_a_row + 1) * skipped, self.of_epoch + skipped
 
     def look(self, step: int, end: str, n_steps: int, terms: Mapping[str, Tensor], lr: float) -> None:
         """Says at the end of an epoch how many of its steps were skipped; raises where too many were in a row.
@@ -75,7 +76,7 @@ class Skips:
         """
         lost = 0 if self.of_epoch is self._none else int(read(self.of_epoch))
         if lost and (in_a_row := int(read(self.in_a_row))) >= LIMIT:
-            error = _too_many(step, in_a_row, [name for name, term in terms.items() if read(self.found(term))], lr)
+            error = _too_many(step, in_a_row, [name for name, term in terms.items() if bool(self.found(term))], lr)
             SAID.error("%s", error)
             raise error
         if lost and end:
