@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 
-.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench clean
+.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -69,6 +69,18 @@ bench: $(STAMP)  ## the benchmarks: tests/benchmarks/RESULTS.md and the table in
 	-VENV=$(VENV) tests/benchmarks/peers.sh
 	$(BIN)/python tests/benchmarks
 
+sbom: $(STAMP)   ## what the environment holds, with versions and licences, as CycloneDX in build/sbom.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible --validate -o build/sbom.json $(BIN)/python
+
+audit: $(STAMP)  ## known weaknesses of the pinned packages, from a public database: it needs a network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+matrix: $(STAMP) ## the tests that touch other packages, under the oldest and the newest versions of them
+	$(BIN)/python tests/matrix
+
 clean:           ## remove the environment, caches and builds; recordings and runs stay
-	rm -rf $(VENV) build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .venv-matrix build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 
 class WithSamples(build_py):
-    """Puts the recording into the package, where `ivekit.io.read_samples` looks first; an editable install needs none."""
+    """Puts the recording into the package, where `ivekit.io.read_samples` looks; an editable install needs none."""
 
     def run(self) -> None:
         super().run()
