@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -113,6 +114,8 @@ class _Made(TorchFunctionMode):
         if func is Tensor.new_tensor and isinstance(args[0], There):
             self.waits.append(_by("new_tensor"))
             return There(args[0].inner.new_tensor(*args[1:], **kwargs))
+        if func is Tensor.__getitem__ and isinstance(args[0], There) and isinstance(args[1], list | np.ndarray):
+            return func(args[0], torch.as_tensor(args[1]))
         if func is Tensor.tolist and isinstance(args[0], There):
             self.waits.append(_by("tolist"))
             return args[0].inner.tolist()

@@ -6,6 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +171,9 @@ class _Call:
         for some in rows.tensor_split(max(1, math.ceil(len(rows) / self._at_once()))):
             inputs = tuple(x[some] for x in self.inputs)
             try:
-                said = self.explainer.attribute(inputs, additional_forward_args=(some,), **self._settings(some))
+                # captum makes some masks of windows on the CPU, wherever the rows are
+                with some.device if isinstance(self.explainer, attr.Occlusion) else nullcontext():
+                    said = self.explainer.attribute(inputs, additional_forward_args=(some,), **self._settings(some))
             except (TypeError, AssertionError, AttributeError) as error:
                 raise ValueError(f"{_named(self.explainer)} refuses this model: {error}") from error
             if any(x.numel() == 0 for x in said):

@@ -246,16 +246,16 @@ def _change(own: Tensor, other: Tensor) -> float:
 
 
 def _coded(model: Any, views: Views) -> dict[str, Float[ndarray, "b k"]]:
-    with evaluating(model), torch.no_grad():
-        return {block: q.mean.double().cpu().numpy() for block, q in model.encode(views).items()}
+    with evaluating(model) as device, torch.no_grad():
+        return {block: q.mean.double().cpu().numpy() for block, q in model.encode(views.to(device)).items()}
 
 
 def _moved(model: Any, views: Views, latent: tuple[str, int], step: float) -> tuple[Views, Views]:
     """The rows as they are decoded with one latent moved up, and down."""
     block, index = latent
-    with evaluating(model), torch.no_grad():
-        z = {name: q.mean for name, q in model.encode(views).items()}
-        both = []
+    with evaluating(model) as device, torch.no_grad():
+        views = views.to(device)
+        z, both = {name: q.mean for name, q in model.encode(views).items()}, []
         for sign in (1, -1):
             new = z[block].clone()
             new[:, index] += sign * step

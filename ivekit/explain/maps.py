@@ -37,8 +37,9 @@ def answers(model: nn.Module, views: Views, target: Target) -> Float[Tensor, "b"
     >>> answers(nn.Identity(), Views({"a": torch.ones(2, 3)}), lambda out: out["a"].sum(1))
     tensor([3., 3.])
     """
-    with evaluating(model):
-        y = value(target, said(model, views), lambda: views)
+    with evaluating(model) as device:
+        here = views.to(device)
+        y = value(target, said(model, here), lambda: here)
     if y.shape != (len(views),):
         raise ValueError(f"a check takes a target of one number a row, ({len(views)},); got {tuple(y.shape)}")
     return y
@@ -50,8 +51,8 @@ def codes(model: nn.Module, views: Views) -> dict[str, Float[ndarray, "b k"]]:
     >>> codes(nn.Identity(), Views({"a": torch.zeros(2)}))
     {}
     """
-    with evaluating(model), torch.no_grad():
-        z = getattr(said(model, views), "z", None) or {}
+    with evaluating(model) as device, torch.no_grad():
+        z = getattr(said(model, views.to(device)), "z", None) or {}
     return {block: x.double().cpu().numpy() for block, x in z.items()}
 
 
