@@ -5,29 +5,30 @@ python tests/kill [TASK ...] [--times 200]
 A trial is one to three SIGKILLs, one after another: after a time, or just before the n-th time that a file of the
 folder is opened, renamed or removed. After each the folder must stand: what is in it is old or new, and whole. Then the
 same is done to its end, and every file must be, byte for byte, what it is where nobody was killed, none left over.
-Trials are drawn by a seed; each that fails is printed, and the exit status is then 1.
+Trials are drawn by a seed; each that is wrong is printed, and the exit status is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import shutil
 import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "benchmarks")]
 
 from killer import Outcome, Task, Whole, never_killed, trial  # noqa: E402
-from results import keep  # noqa: E402
+from results import keep  # type: ignore[import-not-found]  # noqa: E402
 from tasks import TASKS  # noqa: E402
 
-SHARES = {"report": 0.4, "train in two processes": 0.5}  # of a task's share, of what takes longest
+SLOW = {"report": 0.25, "train, with its report": 0.25, "tune": 0.5, "train in two processes": 0.5}  # fewer trials
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,40 +36,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all by default")
     parser.add_argument("--times", type=int, default=200, help="trials in all, at least one a task")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", action="store_true", help="the table goes to tests/benchmarks/RESULTS.md")
+    parser.add_argument("--keep", action="store_true", help="outcomes go to kill.csv, which a next call goes on with, "
+                        "and the table to RESULTS.md in tests/benchmarks")  # fmt: skip
     said = parser.parse_args(arguments)
     names = said.tasks or list(TASKS)
     if unknown := [name for name in names if name not in TASKS]:
         parser.error(f"no task {unknown}: there are {', '.join(TASKS)}")
-    weight = sum(SHARES.get(name, 1) for name in names)
-    times = {name: max(1, round(said.times * SHARES.get(name, 1) / weight)) for name in names}
+    weight = sum(SLOW.get(name, 1) for name in names)
+    outcomes: list[dict[str, str]] = []
+    file = Csv(KEPT, "trial") if said.keep else None
+    done = list(csv.DictReader(KEPT.open(encoding="utf-8"))) if said.keep and KEPT.exists() else []
     where = Path(tempfile.mkdtemp(prefix="kill-"))
-    outcomes = {name: trials(name, TASKS[name], times[name], said.seed, where / name) for name in names}
+    for name in names:
+        drawn = [f"{said.seed} {name} {i}" for i in range(max(1, round(said.times * SLOW.get(name, 1) / weight)))]
+        todo = [seed for seed in drawn if seed not in {row["trial"] for row in done}]
+        for seed, one in trials(TASKS[name], todo, where / name) if todo else ():
+            outcomes.append({"trial": seed, "task": name, **{key: str(value) for key, value in one._asdict().items()}})
+            if file:
+                file(outcomes[-1])
+        tell(name, [row for row in done + outcomes if row["task"] == name])
     shutil.rmtree(where)
     if said.keep:
-        keep("kill", "Killed at any moment", "python tests/kill --keep", table(outcomes), NOTE)
-    return int(any(one.wrong for each in outcomes.values() for one in each))
+        keep("kill", "Killed at any moment", "python tests/kill --keep", table(done + outcomes), NOTE)
+    return int(any(row["wrong"] for row in outcomes))
 
 
+KEPT = Path(__file__).parents[1] / "benchmarks" / "results" / "kill.csv"
 NOTE = (
-    "Each trial is one to three SIGKILLs, at a random time or file event, then the same thing done to its end. Counted "
-    "are trials after which every file stood (old or new, and whole), and all ended byte for byte as without a kill."
+    "Each trial is one to three SIGKILLs, at a random time or file event, then the same thing done to its end. Right "
+    "are trials where after each kill every file stood (old or new, and whole), and all ended byte for byte as without."
 )
 
 
-def trials(name: str, task: Task, times: int, seed: int, folder: Path) -> list[Outcome]:
+class Csv:
+    """Outcomes, a line each, as they come."""
+
+    def __init__(self, path: Path, key: str):
+        self.path, self.columns = path, [key, "task", *Outcome._fields]
+
+    def __call__(self, row: dict[str, str]) -> None:
+        begun = self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            if not begun:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def trials(task: Task, seeds: Sequence[str], folder: Path) -> Iterator[tuple[str, Outcome]]:
     whole = never_killed(task, folder)
     warm(whole)
-    outcomes = []
-    for i in range(times):
-        outcomes.append(one := trial(task, whole, folder, f"{seed} {name} {i}"))
-        if one.wrong:
-            print(f"WRONG {name} {i} ({one.moments}; {one.found}): {one.wrong}", flush=True)
-    kills, found = sum(one.kills for one in outcomes), Counter(", ".join(one.found for one in outcomes).split(", "))
-    wrong = sum(bool(one.wrong) for one in outcomes)
-    print(f"{name}: {times} trials of {whole.seconds:.1f} s and {whole.events} events, {kills} kills, {wrong} wrong; "
-          f"found {dict(found)}", flush=True)  # fmt: skip
-    return outcomes
+    for seed in seeds:
+        yield seed, trial(task, whole, folder, seed)
+
+
+def tell(name: str, rows: Sequence[Mapping[str, str]]) -> None:
+    for row in rows:
+        if row["wrong"]:
+            print(f"WRONG {row['trial']} ({row['moments']}; {row['found']}): {row['wrong']}", flush=True)
+    found = Counter(word for row in rows for word in row["found"].split(", "))
+    print(f"{name}: {said(rows)}; found {dict(found)}", flush=True)
+
+
+def said(rows: Sequence[Mapping[str, str]]) -> str:
+    right, kills = sum(not row["wrong"] for row in rows), sum(int(row["kills"]) for row in rows)
+    return f"{right} of {len(rows)} trials, {kills} kills"
 
 
 def warm(whole: Whole) -> None:
@@ -83,15 +115,13 @@ def warm(whole: Whole) -> None:
     assert not others and threads.count("python") < 2, f"threads {threads}: children of this process might hang"
 
 
-def table(outcomes: dict[str, list[Outcome]]) -> list[dict[str, object]]:
-    rows = []
-    for name, each in outcomes.items():
-        right, kills = sum(not one.wrong for one in each), sum(one.kills for one in each)
-        rows.append({"what": name, "measured": f"{right} of {len(each)} trials, {kills} kills", "asked": "all",
-                     "number": right / len(each)})  # fmt: skip
-    right, n = (sum(f(one) for each in outcomes.values() for one in each) for f in (lambda o: not o.wrong, lambda _: 1))
-    kills = sum(one.kills for each in outcomes.values() for one in each)
-    return [*rows, {"what": "all", "measured": f"{right} of {n} trials, {kills} kills", "asked": "all"}]
+def table(rows: Sequence[Mapping[str, str]]) -> list[dict[str, object]]:
+    parts = {name: [row for row in rows if row["task"] == name] for name in TASKS} | {"all": rows}
+    return [
+        {"what": name, "measured": said(each), "asked": "all", "number": sum(not r["wrong"] for r in each) / len(each)}
+        for name, each in parts.items()
+        if each
+    ]
 
 
 if __name__ == "__main__":

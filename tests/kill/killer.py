@@ -106,9 +106,9 @@ def differences(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> Iterato
             yield f"{name} differs" if name in one and name in other else f"{name} is in one alone"
 
 
-def contents(folder: Path, *but: str) -> dict[str, bytes]:
+def contents(folder: Path, but: str = "") -> dict[str, bytes]:
     """Every file beneath a folder, those with a hidden name, too: {path: bytes}."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in but]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != but]
     empty = [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
     named = {str(path.relative_to(folder)): path.read_bytes() for path in files}
     return named | {f"{path.relative_to(folder)}/": b"" for path in empty}
@@ -154,7 +154,7 @@ def _do(does: Callable[[], Any], tell: IO[str]) -> None:
     """All that a child does."""
     status = 1
     try:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         tell.write(repr(does()))
         status = 0
     except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
