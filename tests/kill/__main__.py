@@ -84,8 +84,8 @@ class Csv:
 
 
 def trials(task: Task, seeds: Sequence[str], folder: Path) -> Iterator[tuple[str, Outcome]]:
-    whole = never_killed(task, folder)
-    warm(whole)
+    warm(never_killed(task, folder))
+    whole = never_killed(task, folder)  # and how long it takes when nothing is left to import
     for seed in seeds:
         yield seed, trial(task, whole, folder, seed)
 
