@@ -8,7 +8,7 @@ from .signal import RobustZScore, Sensors, Standardise, Whiten, ZScore
 from .training import Step, evaluate, latents, log_evidence, train
 from .views import Views
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _PARTS = (
     "baselines", "distributions", "explain", "io", "metrics", "nn", "plans", "recipe", "report", "signal", "synth",

@@ -81,6 +81,32 @@ def test_the_version_is_said_once():
     assert str(Version(ivekit.__version__)) == ivekit.__version__
 
 
+def test_a_release_is_the_same_everywhere():
+    """A version that is not under way has its section and its day in the changelog, and is the one that is cited."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    released = re.findall(r"^## (\d\S*) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert released[0] == (str(cited["version"]), str(cited["date-released"]))
+    assert Version(ivekit.__version__).is_devrelease or ivekit.__version__ == released[0][0]
+    assert cited["license"] == PROJECT["license"]
+
+
+def test_templates_are_forms_that_can_be_filled():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    for path in (path for path in forms if path.name != "config.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert {"name", "description", "body"} <= set(form), path
+        asked = [part for part in form["body"] if part["type"] != "markdown"]
+        assert len({part["id"] for part in asked}) == len(asked) > 1, path
+        assert any(part.get("validations", {}).get("required") for part in asked), path
+
+
+def test_files_that_the_documents_name_are_there():
+    for name in ("SECURITY.md", "CONTRIBUTING.md", "MANIFEST.in", "docs/choose.md", "docs/index.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        named = re.findall(r"`((?:tests|docs|ivekit|data_samples)/[\w/.]+|\w+\.(?:cff|md|txt|toml))`", text)
+        assert [path for path in named if not (ROOT / path).exists()] == [], name
+
+
 def test_package_data_travel():
     assert (ROOT / "ivekit" / "py.typed").is_file()
 
@@ -92,7 +118,8 @@ def test_ci_runs_the_test_command():
 
 
 @pytest.mark.parametrize(
-    "target", "demo test lab notebooks notebooks-matrix site samples runs evidence bench clean".split()
+    "target",
+    "demo test lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix clean".split(),
 )
 def test_make_has(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
