@@ -12,6 +12,7 @@ import logging
 import math
 import multiprocessing
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -146,7 +147,9 @@ def _opened(where: str) -> Any:
     storages = _optuna().storages
     if "://" not in where:
         return storages.JournalStorage(storages.journal.JournalFileBackend(where))
-    return storages.RDBStorage(where, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=_again)
+    with warnings.catch_warnings():  # that a heartbeat is an experiment: a test kills what it is for
+        warnings.simplefilter("ignore", _optuna().exceptions.ExperimentalWarning)
+        return storages.RDBStorage(where, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=_again)
 
 
 def _again(study: Any, trial: Any) -> None:

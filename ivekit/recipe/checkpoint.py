@@ -11,9 +11,6 @@ import csv
 import json
 from pathlib import Path
 from time import monotonic
-from typing import Any
-
-from torch import Tensor
 
 from .. import watch
 from ..training import State, Step, read_tensors, write_tensors
@@ -30,18 +27,17 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path, minutes: float | int = 10, start: State | None = None):
         self.folder, self.seconds, self.written = Path(folder) / "checkpoint", 60 * minutes, monotonic()
-        rows = _rows(Path(folder) / "losses.csv", start.step) if start else []
+        path, losses = self.folder / "epoch.safetensors", Path(folder) / "losses.csv"
+        before, said = read_tensors(path) if start and path.exists() else ({}, {"rows": "[]"})
+        earlier = json.loads(said["rows"])
+        # within the first epoch there is no file of losses yet
+        rows = _rows(losses, start.step) if start and (losses.exists() or not earlier) else []
         ended = [row for row in rows if row["validation"]]
         self.history = [float(row["validation"]) for row in ended]
+        last = int(ended[-1]["step"]) if ended else 0  # a kill may have left a file that is older than the state
+        self.earlier = [row for row in earlier if start and last < row["step"] <= start.step]
+        self.before = before if self.earlier else {}
         self.steps: list[Step] = []
-        self.earlier: list[dict[str, Any]] = []
-        self.before: dict[str, Tensor] = {}
-        path = self.folder / "epoch.safetensors"
-        if start and path.exists():
-            before, said = read_tensors(path)
-            last = int(ended[-1]["step"]) if ended else 0  # a kill may have left a file that is older than the state
-            self.earlier = [row for row in json.loads(said["rows"]) if last < row["step"] <= start.step]
-            self.before = before if self.earlier else {}
 
     def after(self, step: Step) -> None:
         """Writes a checkpoint if the epoch has ended, or if it is time."""
