@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from einops import reduce, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -16,11 +16,20 @@ def said(self: Distribution) -> str:
 
 def clean(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Zeros where nothing was recorded, so that a NaN there reaches neither value nor gradient."""
-    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+    if mask is None or all_there(mask):
         return x, None
     spread = mask.unflatten(0, (-1, len(x))).any(0)  # what is scored in no copy of the batch may hold anything
     spread = spread if mask.ndim == x.ndim else spread.reshape(-1, *[1] * (x.ndim - 1))
     return torch.where(spread, x, torch.zeros((), dtype=x.dtype, device=x.device)), mask
+
+
+def all_there(mask: Bool[Tensor, "*any"]) -> bool:
+    """Whether a mask is True everywhere, where that is known without waiting for a device: on the CPU.
+
+    >>> all_there(torch.tensor([True, True])), all_there(torch.tensor([True, False]))
+    (True, False)
+    """
+    return mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.numpy().all())
 
 
 def real(x: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..models import Outputs
@@ -26,6 +25,8 @@ def neighbours(coords: Float[Tensor, "n xyz"], k: int) -> Int[Tensor, "n k"]:
     if not 0 < k < len(coords):
         raise ValueError(f"{k} neighbours cannot be had of {len(coords)} points")
     places = coords.detach().cpu().numpy()
+    from scipy.spatial import cKDTree  # a fifth of a second, which `import ivekit` need not take
+
     found = torch.from_numpy(cKDTree(places).query(places, k + 1)[1]).long()
     itself = found == torch.arange(len(found))[:, None]
     itself[:, -1] |= ~itself.any(1)  # where points coincide, the farthest one goes

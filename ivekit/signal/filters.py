@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float
-from scipy.signal import butter, sosfiltfilt
 
 from .sampling import Number
 
@@ -42,6 +41,8 @@ def band_pass(
     if not edges:
         return np.asarray(x, float)
     kind = "bandpass" if len(edges) == 2 else "highpass" if high is None else "lowpass"
+    from scipy.signal import butter, sosfiltfilt  # half a second, which `import ivekit` need not take
+
     sections = butter(order, _for_two_passes(edges, float(sfreq), kind, order), kind, fs=float(sfreq), output="sos")
     return sosfiltfilt(sections, x, axis=-1, padlen=min(x.shape[-1] - 1, round(3 * sfreq / edges[0])))
 

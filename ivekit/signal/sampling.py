@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.signal import firwin, resample_poly
 
 Number = float | int
 LONGEST = 2**21  # samples of a filter for each that it reaches over: 600 MB of it
@@ -35,6 +34,8 @@ def resample(x: Shaped[np.ndarray, "*b t"], old: Number, new: Number) -> Float[n
     longer = max(step.numerator, step.denominator)
     if longer > LONGEST:
         raise ValueError(f"no filter leads from {old:g} to {new:g} Hz: it would be {2 * HALF * longer:,} samples long")
+    from scipy.signal import firwin, resample_poly  # half a second, which `import ivekit` need not take
+
     taps = firwin(2 * HALF * longer + 1, 0.88 / longer, window=("kaiser", 7.0))
     return resample_poly(
         np.asarray(x, float), step.denominator, step.numerator, axis=-1, window=taps, padtype="antireflect"

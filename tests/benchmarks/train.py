@@ -1,4 +1,4 @@
-"""What `train` costs over a bare PyTorch loop, and the loader over a DataLoader: medians of runs in turn.
+"""What `train` costs over a bare PyTorch loop, for the default recipe and for nets of a few thousand parameters.
 
 python tests/benchmarks/train.py [pairs]
 """
@@ -6,32 +6,50 @@ python tests/benchmarks/train.py [pairs]
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from functools import partial
-from statistics import median
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
+from results import keep
+from timing import in_turn, ms, over
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 import ivekit as ive
+from ivekit import plans
+from ivekit.nn import Gaussian, KnownScale, MLPDecoder, MLPEncoder, ProductOfExperts
 from ivekit.recipe import Recipe
 from ivekit.training import train
 
 ROWS, BATCH = 512, 64
 SHAPES = {"meg": (102, 60), "video": (1, 16, 32, 32), "behaviour": (6,)}
+SMALL = {"a": (20,), "b": (20,)}
 
 
-def rows() -> ive.Views:
-    """Noise of the default world's shapes."""
+def rows(shapes: dict[str, tuple[int, ...]]) -> ive.Views:
+    """Noise of these shapes; MEG has its sensors."""
     random = torch.Generator().manual_seed(0)
     sensors = ive.Sensors([f"MEG{i}" for i in range(102)], np.zeros((102, 2)), ["mag"] * 102, 125.0, tmin=-0.1)
-    return ive.Views(
-        {name: torch.randn(ROWS, *shape, generator=random) for name, shape in SHAPES.items()}, about={"meg": sensors}
+    tensors = {name: torch.randn(ROWS, *shape, generator=random) for name, shape in shapes.items()}
+    return ive.Views(tensors, about={"meg": sensors} if "meg" in shapes else None)
+
+
+def default() -> tuple[nn.Module, nn.Module, ive.Views, ive.Plan]:
+    """The default recipe on noise of the default world's shapes."""
+    data, recipe = rows(SHAPES), Recipe("ive")
+    return recipe.model(data), recipe.objective(data), data, recipe.training(data)["plan"]
+
+
+def small() -> tuple[nn.Module, nn.Module, ive.Views, ive.Plan]:
+    """Perceptrons of two views of 20 numbers, with a latent that they share."""
+    torch.manual_seed(0)
+    net = ive.MultimodalVAE(
+        {name: MLPEncoder(20, 32, 32) for name in SMALL},
+        ProductOfExperts([*SMALL], 32, 4),
+        {name: Gaussian(MLPDecoder(4, 20, (32,)), KnownScale(4, (20,))) for name in SMALL},
     )
+    return net, ive.Objective(nll=ive.NLL(), kl=ive.KL()), rows(SMALL), plans.mvae([*SMALL])
 
 
 def bare(net: nn.Module, objective: nn.Module, data: ive.Views, plan: ive.Plan, epochs: int) -> Iterator[None]:
@@ -49,56 +67,25 @@ def bare(net: nn.Module, objective: nn.Module, data: ive.Views, plan: ive.Plan, 
         yield
 
 
-class Rows(Dataset):
-    """The rows one by one, as a data set of PyTorch's usual kind gives them."""
-
-    def __init__(self, data: ive.Views):
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
-        return {name: x[i] for name, x in self.data.items()}
-
-
-def in_turn(first: Callable[[], object], second: Callable[[], object], pairs: int) -> tuple[list[float], list[float]]:
-    """Seconds of two things done in turn, A B A B, after a few that are not counted."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for i in range(pairs + 3):
-        for done, into in zip((first, second), seconds):
-            begun = perf_counter()
-            done()
-            if i >= 3:
-                into.append(perf_counter() - begun)
-    return seconds
-
-
-def epoch(loader: Iterable) -> None:
-    """Every batch, kept by nobody."""
-    for _ in loader:
-        pass
-
-
 def main(pairs: int = 60) -> None:
-    """Prints two ratios and what they are made of."""
-    data = rows()
-    recipe = Recipe("ive")
-    net, objective, plan = recipe.model(data), recipe.objective(data), recipe.training(data)["plan"]
-    n_params = sum(p.numel() for p in net.parameters())
-    print(f"{ROWS} rows, batches of {BATCH}, plan of {len(plan)} subsets, {n_params} parameters,", end=" ")
-    print(f"{torch.get_num_threads()} thread(s); medians of {pairs} steps or epochs each, in turn")
-    hand = bare(deepcopy(net), objective, data, plan, epochs=pairs)
-    steps = train(net, objective, data, epochs=pairs, batch_size=BATCH, plan=plan, seed=0, device="cpu")
-    a, b = in_turn(lambda: next(steps), lambda: next(hand), pairs)
-    print(f"train {BATCH / median(a):.0f} rows/s, bare loop {BATCH / median(b):.0f} rows/s")
-    print(f"throughput of train over a bare loop: {median(b) / median(a):.3f} (at least 0.95)")
-    for names in (SHAPES, ["behaviour"]):
-        some = ive.Views({name: data[name] for name in names})
-        usual = DataLoader(Rows(some), BATCH, shuffle=True)
-        a, b = in_turn(partial(epoch, some.loader(BATCH, shuffle=True)), partial(epoch, usual), pairs)
-        print(f"an epoch of {', '.join(names)}: Views.loader {1e3 * median(a):.2f} ms,", end=" ")
-        print(f"a DataLoader that collates rows {1e3 * median(b):.2f} ms; cost {median(a) / median(b):.3f}")
+    """Keeps the throughput of `train` over that of a bare loop."""
+    found = []
+    for what, make, factor in (("the default recipe", default, 1), ("a small net", small, 10)):
+        net, objective, data, plan = make()
+        n, runs = sum(p.numel() for p in net.parameters()), pairs * factor
+        hand = bare(deepcopy(net), objective, data, plan, epochs=runs)
+        steps = train(net, objective, data, epochs=runs, batch_size=BATCH, plan=plan, seed=0, device="cpu")
+        took = in_turn({"train": steps.__next__, "bare": hand.__next__}, runs, 3, process_time)
+        more = f"{ms(took['train'])} a step of {BATCH} rows, bare {ms(took['bare'])}; {n} parameters"
+        name = f"throughput of train over a bare loop, {what}"
+        found.append(over(name, took["bare"] / took["train"], 0.97, more, readme=name[0].upper() + name[1:]))
+        print(found[-1])
+    note = (
+        "The bare loop is of the same model, objective and batches, with the gradient, its clipping and AdamW (fused) "
+        f"and nothing else. Steps are timed in turn in one process of {torch.get_num_threads()} thread, in seconds of "
+        f"the processor; medians of {pairs} steps each, of the small net of {10 * pairs}."
+    )
+    keep("train", "Training over a bare loop", f"python tests/benchmarks/train.py {pairs}", found, note)
 
 
 if __name__ == "__main__":
