@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..atomic import whole, writing
+from ..guard import reading
 from ..training import read_tensors, write_tensors
 from ..views import Views
 from .recipe import SHIPPED, Recipe
@@ -90,7 +91,11 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "settings.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    with reading(path, "settings"):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(said, dict):
+            raise ValueError(f"it holds a {type(said).__name__}, not settings by name")
+        return said
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:

@@ -93,6 +93,8 @@ def obstacle(decode: Decode, rows: Views) -> str:
     model = decode.model
     if not decode.inputs:
         return f"a {type(model).__name__} is neither a MultimodalVAE nor a Conditional, and is asked in Python"
+    if unsafe := [name for name, _ in decode.named_modules() if not _as_code(name)]:
+        return f"torch writes the names of parts into code that it runs, and {unsafe[0]!r} would end a text there"
     for name in decode.given:
         if not rows[name].is_floating_point():
             return f"{name}, which is given, is no real numbers (a text, say), and is read by the kernel"
@@ -107,6 +109,11 @@ def obstacle(decode: Decode, rows: Views) -> str:
         if isinstance(decoder, Diffusion) and decoder.draws:
             return f"{name} is the mean of {decoder.draws} walks of a diffusion model, which the kernel takes"
     return ""
+
+
+def _as_code(name: str) -> bool:
+    """Whether a name between quotation marks is the same name in Python: names of views come from data."""
+    return name.isprintable() and not set(name) & set("\"'\\")
 
 
 def example(decode: Decode, rows: Views) -> tuple[Tensor, ...]:
