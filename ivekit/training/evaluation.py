@@ -135,7 +135,8 @@ def _log_evidence(model: Any, views: Views, n_samples: int) -> Float[Tensor, "b"
 def _batches(data: Views, batch_size: int, device: torch.device) -> Iterator[Views]:
     if not len(data):
         raise ValueError("no rows to look at: data is empty")
-    return (views.to(device) for views in data.loader(batch_size))
+    steps = range(len(data.loader(batch_size)))  # slices, which copy nothing, and not the batches of the loader
+    return (data[i * batch_size : (i + 1) * batch_size].to(device) for i in steps)
 
 
 def _means(model: Any, views: Views) -> dict[str, Tensor]:
