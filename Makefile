@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 
-.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix clean
+.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix mutants coverage clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -80,6 +80,16 @@ audit: $(STAMP)  ## known weaknesses of the pinned packages, from a public datab
 
 matrix: $(STAMP) ## the tests that touch other packages, under the oldest and the newest versions of them
 	$(BIN)/python tests/matrix
+
+mutants: $(STAMP) ## small changes made on purpose in metrics, distributions, objectives, explain: how many the tests notice
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.3'
+	$(BIN)/python tests/mutation
+
+coverage: $(STAMP) ## the unit tests with coverage of lines and branches; about twice their time
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run --branch --parallel-mode -m pytest tests ivekit
+	$(BIN)/python -m coverage combine
+	$(BIN)/python tests/mutation/lines.py
 
 clean:           ## remove the environment, caches and builds; recordings and runs stay
 	rm -rf $(VENV) .venv-matrix build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

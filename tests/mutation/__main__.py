@@ -1,0 +1,157 @@
+"""Mutation testing: small changes made on purpose in our source, and how many of them the tests notice.
+
+    python tests/mutation [PACKAGE ...] [--sample N] [--seed S]
+
+cosmic-ray's operators say what is changed (``pip install cosmic-ray``, or the extra ``mutation``). Of each package a
+sample is drawn by its seed; trials.csv keeps every outcome, so the script goes on where it stopped, and after a new
+test ``--again --map`` tries those that had survived. ``equivalent.csv`` holds the survivors that no test can notice,
+each with the reason; they do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
+
+from mutants import Mutant, modules, places, sample  # noqa: E402
+from trials import Trials  # noqa: E402
+
+KEPT, EQUIVALENT = HERE / "trials.csv", HERE / "equivalent.csv"
+KEY = ("module", "operator", "before", "after", "nth")
+COLUMNS = (*KEY, "line", "outcome", "test", "seconds", "tests")
+TESTS = {
+    "metrics": "metrics disentanglement similarity waveforms classes truth points diffusion",
+    "distributions": "distributions columns contracts classes text decoding_nets diffusion",
+    "objectives": "objectives classes dynamics spatial spectral contracts decoding_nets",
+    "explain": "attention attention_check attribute card checks effects engine identify patterns rotations sources traverse "
+    "truth",
+}
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python tests/mutation", description=__doc__.splitlines()[0])
+    parser.add_argument("packages", nargs="*", help=", ".join(TESTS))
+    parser.add_argument("--sample", type=int, default=150, help="mutants of each package (150)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    parser.add_argument("--again", action="store_true", help="try those again that survived")
+    parser.add_argument("--map", action="store_true", help="find out again which test reaches which line")
+    given = parser.parse_args(words)
+    for package in given.packages or TESTS:
+        tried(package, given)
+    stored(given)
+
+
+def tried(package: str, given: argparse.Namespace) -> None:
+    """Tries the sample of one package, without what has been tried."""
+    done, excused = outcomes(), set(reasons())
+    open_again = ("survived", "not reached") if given.again else ()
+    left = [mutant for mutant in sample(package, given.sample, given.seed) if mutant.key not in excused]
+    left = [mutant for mutant in left if mutant.key not in done or done[mutant.key]["outcome"] in open_again]
+    if left:
+        files = [str(HERE.parent / f"test_{name}.py") for name in TESTS[package].split()]
+        options = ["-q", "-p", "no:cacheprovider", "--no-header", "--no-summary", "--disable-warnings"]
+        maps = ROOT / "build" / "mutation"
+        if given.map:
+            shutil.rmtree(maps, ignore_errors=True)
+        pytest.main(
+            [*options, "-m", "not slow", *files, f"{ROOT}/ivekit/{package}"], plugins=[Trials(maps, left, tell)]
+        )
+
+
+def tell(mutant: Mutant, outcome: str, test: str, seconds: float, n_tests: int) -> None:
+    """Appends one outcome to what is kept; of the same mutant the last one counts."""
+    there = KEPT.exists()
+    with KEPT.open("a", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        if not there:
+            table.writerow(COLUMNS)
+        table.writerow([*mutant.key, mutant.place.line, outcome, test, f"{seconds:.1f}", n_tests])
+    print(
+        f"{outcome:12} {mutant.place.module}:{mutant.place.line} {mutant.before}  ->  {mutant.after}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def outcomes() -> dict[tuple[str, ...], dict[str, str]]:
+    """The last outcome of every mutant that was tried."""
+    return {key(row): row for row in rows(KEPT)}
+
+
+def reasons() -> dict[tuple[str, ...], str]:
+    """Why no test can notice a mutant, of those for which this holds."""
+    return {key(row): row["reason"] for row in rows(EQUIVALENT)}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def key(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def stored(given: argparse.Namespace) -> None:
+    """Counts the samples of all packages and keeps the table."""
+    done, excused = outcomes(), set(reasons())
+    counts = [(package, counted(package, given, done, excused)) for package in TESTS]
+    table = [row(package, *n) for package, n in counts if n[1]]
+    if table:
+        from results import keep  # it imports ivekit, which must come after the conftest that checks its shapes
+
+        sums = [sum(column) for column in zip(*(n for _, n in counts))]
+        table.append(row("all", *sums))
+        keep(
+            "mutation",
+            "Mutation testing: changes of the source that the tests notice",
+            f"python tests/mutation --sample {given.sample}",
+            table,
+            "cosmic-ray's operators, a seeded sample of each package's mutants; in brackets Wilson's interval of 95 %. "
+            "Equivalent mutants, each with its reason in tests/mutation/equivalent.csv, do not count; "
+            "of those that live, the lines are in tests/mutation/trials.csv.",
+        )
+
+
+def counted(package: str, given: argparse.Namespace, done: dict, excused: set) -> tuple[int, int, int, int]:
+    """Of the sample of a package: mutants there are at all, noticed, living, equivalent."""
+    there = sum(len(places(module)) for module in modules(package))
+    names = [mutant.key for mutant in sample(package, given.sample, given.seed)]
+    ends = [done[name]["outcome"] for name in names if name in done and name not in excused]
+    living = sum(end in ("survived", "not reached") for end in ends)
+    return there, ends.count("killed"), living, sum(name in excused for name in names)
+
+
+def row(package: str, there: int, killed: int, living: int, equivalent: int) -> dict[str, object]:
+    low, high = wilson(killed, killed + living)
+    share = killed / max(killed + living, 1)
+    return {
+        "what": f"{package}: {killed + living + equivalent} of {there} mutants, {equivalent} of them equivalent",
+        "measured": f"{killed} of {killed + living} noticed: {100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
+        "asked": "at least 85 %",
+        "number": share,
+    }
+
+
+def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a proportion (Wilson, 1927)."""
+    if not n:
+        return 0.0, 1.0
+    middle, width = k / n + z**2 / (2 * n), z * math.sqrt(k / n * (1 - k / n) / n + z**2 / (4 * n**2))
+    return (middle - width) / (1 + z**2 / n), (middle + width) / (1 + z**2 / n)
+
+
+if __name__ == "__main__":
+    main()
