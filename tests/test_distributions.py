@@ -15,6 +15,7 @@ from ivekit.distributions import (
     Mixture,
     Normal,
     Standardised,
+    Votes,
     kl_by_latent,
     product,
     standard_normal_like,
@@ -188,6 +189,13 @@ def test_one_number_a_row():
         torch.testing.assert_close(ours(loc, loc.exp()).log_prob(x), theirs(loc, loc.exp()).log_prob(x))
 
 
+def test_as_many_scales_as_rows_or_as_columns_are_not_taken_for_one_another():
+    """Two rows of two columns: a scale a column is no scale a row."""
+    x, loc, scale = noise(2, 2), noise(2, 2, seed=1), torch.tensor([0.5, 3.0])
+    for spread in (scale, scale[:, None], scale[None]):
+        torch.testing.assert_close(Normal(loc, spread).log_prob(x), oracle.Normal(loc, spread).log_prob(x).sum(1))
+
+
 def test_whole_numbers_are_scored_as_real_ones():
     counts, a = torch.tensor([[0, 3], [1, 2]]), torch.tensor([[0.4, 2.6], [1.2, 1.9]])
     for p in (Normal(a, 0.5), Laplace(a, 0.5)):
@@ -206,6 +214,17 @@ def test_a_mean_in_half_precision_is_scored_in_full():
     torch.testing.assert_close(Normal(loc.bfloat16(), torch.tensor(0.05)).log_prob(x), exact)
 
 
+def test_classes_told_in_half_precision_are_scored_in_full():
+    logits, label = noise(4, 3, 5).bfloat16(), torch.tensor([0, 4, 2, 1])
+    one = oracle.Categorical(logits=logits[:, 0].float()).log_prob(label)
+    assert Categorical(logits[:, 0]).log_prob(label).dtype == torch.float32
+    torch.testing.assert_close(Categorical(logits[:, 0]).log_prob(label), one, atol=1e-6, rtol=0)
+    several = oracle.Categorical(logits=logits.float()).log_prob(label[:, None]).mean(1)
+    torch.testing.assert_close(Votes(logits).log_prob(label), several, atol=1e-6, rtol=0)
+    doubled = logits.double()  # what is more than single precision stays so
+    assert Categorical(doubled[:, 0]).log_prob(label).dtype == Votes(doubled).log_prob(label).dtype == torch.float64
+
+
 def test_noise_is_that_of_the_row_whatever_the_share():
     rows = torch.tensor([1, 3, 4])
     for p in (
@@ -222,6 +241,19 @@ def test_noise_is_that_of_the_row_whatever_the_share():
         mine = type(p)(part, 0.5) if parameter == "loc" else type(p)(part)
         with share_of_batch(rows, of=B):
             assert torch.equal(mine.sample((5,)), whole)
+
+
+@pytest.mark.parametrize("u", [0.0, 0.25, 0.5, 0.75])
+def test_a_laplace_is_drawn_by_its_quantiles_and_never_infinite(u, monkeypatch):
+    monkeypatch.setattr("ivekit.distributions.normal.noise", lambda *_: torch.full((2, 3), u))
+    loc, scale = noise(2, 3), noise(2, 3, seed=1).exp()
+    drawn, quantile = Laplace(loc, scale).rsample(), oracle.Laplace(loc, scale).icdf(torch.tensor(max(u, 1e-7)))
+    torch.testing.assert_close(drawn, quantile, rtol=2e-2 if u == 0 else 1e-5, atol=1e-5)  # 1e-7 is about one rounding
+
+
+def test_what_can_be_drawn_with_its_gradient_says_so():
+    for p in (Normal(noise(2, 3), 1.0), Laplace(noise(2, 3), 1.0), Delta(noise(2, 3)), mixture()[0]):
+        assert p.has_rsample and p.rsample().shape == p.batch_shape + p.event_shape
 
 
 def test_a_share_ends_with_its_block():
