@@ -44,20 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no task {unknown}: there are {', '.join(TASKS)}")
     weight = sum(SLOW.get(name, 1) for name in names)
     outcomes: list[dict[str, str]] = []
-    file = Csv(KEPT, "trial") if said.keep else None
-    done = list(csv.DictReader(KEPT.open(encoding="utf-8"))) if said.keep and KEPT.exists() else []
+    kept = Kept(KEPT) if said.keep else None
     where = Path(tempfile.mkdtemp(prefix="kill-"))
     for name in names:
         drawn = [f"{said.seed} {name} {i}" for i in range(max(1, round(said.times * SLOW.get(name, 1) / weight)))]
+        done = kept.rows() if kept else []
         todo = [seed for seed in drawn if seed not in {row["trial"] for row in done}]
         for seed, one in trials(TASKS[name], todo, where / name) if todo else ():
             outcomes.append({"trial": seed, "task": name, **{key: str(value) for key, value in one._asdict().items()}})
-            if file:
-                file(outcomes[-1])
-        tell(name, [row for row in done + outcomes if row["task"] == name])
+            if kept:
+                kept.add(outcomes[-1])
+        tell(name, [row for row in (kept.rows() if kept else outcomes) if row["task"] == name])
     shutil.rmtree(where)
-    if said.keep:
-        keep("kill", "Killed at any moment", "python tests/kill --keep", table(done + outcomes), NOTE)
+    if kept:
+        keep("kill", "Killed at any moment", "python tests/kill --keep", table(kept.rows()), NOTE)
     return int(any(row["wrong"] for row in outcomes))
 
 
@@ -68,13 +68,19 @@ NOTE = (
 )
 
 
-class Csv:
-    """Outcomes, a line each, as they come."""
+class Kept:
+    """Outcomes in a CSV, a line each, as they come; several processes may add to it."""
 
-    def __init__(self, path: Path, key: str):
-        self.path, self.columns = path, [key, "task", *Outcome._fields]
+    def __init__(self, path: Path):
+        self.path, self.columns = path, ["trial", "task", *Outcome._fields]
 
-    def __call__(self, row: dict[str, str]) -> None:
+    def rows(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def add(self, row: dict[str, str]) -> None:
         begun = self.path.exists()
         with self.path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")
