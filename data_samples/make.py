@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ivekit import synth
-from ivekit.io.fif import HEAD
+from ivekit.fif import HEAD
 
 HERE = Path(__file__).parent
 N_SUBJECTS, N_TRIALS = 4, 48

@@ -57,7 +57,8 @@ def _look(path: Path, kind: str) -> None:
 
 
 def _why(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    said = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(said.split())[:300] or type(error).__name__
 
 
 def fits(n_bytes: int, path: str | Path) -> None:

@@ -20,6 +20,7 @@ from pandas.api.types import pandas_dtype
 from torch import Tensor
 
 from .atomic import standing, whole
+from .fif import contents as whole_fif
 from .guard import reading
 from .masks import checked, masked_share
 from .ondisk import blocks, opened
@@ -135,8 +136,8 @@ def _check_header(path: Path) -> None:
         if (version := np.lib.format.read_magic(file)[0]) not in read:
             raise ValueError(f"it is written in version {version} of .npy")
         shape, _, dtype = read[version](file)
-    if not dtype.itemsize or dtype.kind not in "biufc" or not shape:
-        raise ValueError(f"an array of {dtype} and of shape {shape} is no view of rows")
+    if not dtype.itemsize or not shape:
+        raise ValueError(f"an array of {dtype} and of shape {shape} has no rows")
 
 
 def _mask(path: Path, name: str, x: Tensor) -> Tensor:
@@ -214,4 +215,6 @@ def _hear(what: Any, info: Path) -> Any:
     if not isinstance(what, dict) or "sensors" not in what:
         return what
     with reading(info, "measurement info") if info.exists() else nullcontext():
+        if info.exists():
+            whole_fif(info)  # in one whose entries lead in a circle MNE would read for ever
         return Sensors.open(what["sensors"], info)

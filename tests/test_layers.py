@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1] / "ivekit"
 GROUND = {"views", "distributions", "signal"}
 ARRAYS = {"metrics", "viz", "topomap"}  # know only arrays, so whoever is not on the ground may use them
 MAKERS = {"io", "synth"}
-BENEATH = {"atomic", "guard", "store", "loader", "masks", "ondisk", "history", "noise"}  # what views are made of
+BENEATH = {"atomic", "guard", "fif", "store", "loader", "masks", "ondisk", "history", "noise"}  # what views are made of
 ROWS = [
     {"nn"},
     {"models"},

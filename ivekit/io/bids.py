@@ -26,6 +26,7 @@ PICKS = {"meg": "mag", "eeg": "eeg", "ieeg": "ieeg"}  # datatype -> channels, un
 ENDINGS = {".fif", ".ds", ".con", ".sqd", ".vhdr", ".edf", ".bdf", ".set", ".mefd", ""}  # "": the folder of a 4D run
 SIDECARS = {"events": ".tsv", "channels": ".tsv", "electrodes": ".tsv", "coordsystem": ".json"}
 NEEDS = {"events": "onset", "channels": "name", "electrodes": "name"}  # a column of each table
+HOW = ("picks", "tmin", "tmax", "baseline", "band", "sfreq", "event_id")  # of read_meg
 NO_RECORDINGS = {"calibration", "crosstalk"}  # what an acquisition is called that is of the machine
 
 
@@ -77,6 +78,9 @@ def read_bids(
         return read_fmriprep(_derivatives(root), **wanted, **how)
     paths = _recordings(root, datatype, wanted)
     people = read_participants(root)
+    if strange := sorted(set(how) - set(HOW)):
+        reason = ": the events are those of the events.tsv beside each recording" * ("events" in strange)
+        raise TypeError(f"read_bids of {datatype} takes {', '.join(HOW)}, not {', '.join(strange)}{reason}")
     rows = _read_all(paths, people, {"picks": PICKS.get(datatype, datatype)} | how)
     _check_events(rows.values(), how.get("event_id"), root)
     return Views.concat(_alike(rows))

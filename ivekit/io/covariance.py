@@ -12,8 +12,8 @@ from jaxtyping import Float
 from mne.proj import make_projector
 from torch import Tensor
 
+from ..fif import contents
 from ..signal import Sensors
-from .fif import contents
 from .guard import reading
 from .units import unit_sizes
 

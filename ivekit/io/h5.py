@@ -19,6 +19,7 @@ from ..signal import Sensors
 from ..signal.filters import windows
 from ..signal.sampling import Number, resample
 from ..views import Views
+from . import asked
 from .guard import fits, reading
 from .h5trials import read_trials, shapes
 
@@ -77,6 +78,7 @@ def read_h5(
       label  ()
       metadata: task, subject, chunk, start
     """
+    asked.positive(old=old, sfreq=sfreq, window=window, step=step)
     files = _files(paths)
     if any(len(shape) == 3 for shape in shapes(files[0]).values()):
         if window is not None or step is not None:
@@ -128,6 +130,8 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     one = isinstance(paths, str | Path)
     found = sorted(Path(paths).glob("*.h5")) if one and Path(paths).is_dir() else []
     found = found or ([Path(paths)] if one else [Path(path) for path in paths])
+    if not found:
+        raise ValueError("read_h5 needs a file at least, got none")
     if gone := [str(path) for path in found if not path.is_file()]:
         raise FileNotFoundError(f"there is no recording {{task}}_{{subject}}_{{chunk}}.h5 at {', '.join(gone[:3])}")
     return found

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from ..signal.sampling import Number
 from ..views import Views
+from . import asked
 from .guard import fits, reading
 from .points import of_points
 
@@ -42,6 +43,9 @@ def read_imzml(
         lies in a file's range; no spacing.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    asked.positive(ppm=ppm, pixel=pixel, spacing=spacing)
+    if np.ndim(mz) != 1:
+        raise ValueError(f"mz must be a list of masses over charge, such as [885.55], got {mz!r}")
     if not paths or not len(mz):
         raise ValueError(f"read_imzml needs a file and a mass at least, got {len(paths)} and {len(mz)}")
     each = [_image(Path(path), np.asarray(mz, float), ppm) for path in paths]

@@ -14,6 +14,7 @@ from einops import repeat
 from ..signal import Sensors
 from ..signal.sampling import Number
 from ..views import Views
+from . import asked
 from .cut import Cut, cropped, from_baseline, of_epochs, of_evokeds, of_raw, resampled
 from .events import find_events
 from .recording import Recording, open_recording
@@ -69,6 +70,10 @@ def read_meg(
       eeg  (1, 50)  1 eeg at 125 Hz
       metadata: epoch, event, event_name
     """
+    asked.positive(sfreq=sfreq)
+    asked.pair("band", band, "(low, high) in Hz, either or None")
+    asked.pair("baseline", baseline, "(from, to) in s, either or None")
+    asked.pair("tmin, tmax", (tmin, tmax), "two numbers of seconds, or None")
     recording = open_recording(source)
     chosen = _chosen(recording.info, picks, recording.name)
     every = list(dict.fromkeys(i for found in chosen.values() for i in found))
@@ -108,6 +113,7 @@ def _chosen(info: mne.Info, picks: Picks | Mapping[str, Picks], name: str) -> di
 
 def _channels(info: mne.Info, picks: Picks, name: str) -> list[int]:
     """Those asked for: of a kind in the file's order, one after another in the order asked for."""
+    asked.names(picks=[picks] if isinstance(picks, str) else picks)
     kinds, wanted = info.get_channel_types(), [picks] if isinstance(picks, str) else list(picks)
     each = {
         pick: [i for i, kind in enumerate(kinds) if kind in KINDS.get(pick, (pick,)) or info.ch_names[i] == pick]

@@ -87,6 +87,8 @@ def open_image(path: Path) -> Any:
         raise ValueError(f"{path.name} cannot be read: {error}") from None
     if not isinstance(image, nibabel.Nifti1Pair):
         raise ValueError(f"{path.name} is no NIfTI image of voxels but a {type(image).__name__}")
+    with reading(path, "image"):
+        image.header.get_xyzt_units()  # it looks them up, and would raise at a unit that there is not later on
     if len(image.shape) < 3 or any(n != 1 for n in image.shape[4:]) or 0 in image.shape:
         raise ValueError(f"{path.name} is {image.shape}: a volume has 3 dimensions, a series 4")
     if np.dtype(image.get_data_dtype()).kind not in "iuf":

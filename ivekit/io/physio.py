@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from ..signal import Sensors, band_pass, z_score
 from ..signal.sampling import Number, fill, resample
 from ..views import Views
+from . import asked
 from .signals import Signal, read_signals
 
 Band = tuple[Number | None, Number | None]  # Hz
@@ -69,6 +70,14 @@ def read_physio(
     >>> views.about["ecg"].units, views.about["ecg"].history
     (['mV'], ('resampled from 100 to 30 Hz', 'cut into windows of 8 s, one every 8 s, in blocks of 20 s'))
     """
+    asked.named("columns", columns, "{view: signal}, such as {'ecg': 'ECG'}")
+    asked.named("band", band, "{view: (low, high)} in Hz, such as {'ecg': (0.5, 40)}")
+    asked.named("units", units, "{view: unit}, such as {'ecg': 'mV'}")
+    asked.positive(sfreq=sfreq, to=to, window=window, step=step, block=block)
+    for view, ends in (band or {}).items():
+        asked.pair(f"band[{view!r}]", ends, "(low, high) in Hz, either or None")
+    if not gap >= 0:
+        raise ValueError(f"gap must be 0 or more seconds, got {gap!r}")
     found = read_signals(path, None if columns is None else list(columns.values()), sfreq)
     signals = dict(zip(columns or [one.name for one in found], found))
     path, length = Path(path), min(one.seconds for one in found)

@@ -59,6 +59,8 @@ def read_points(
     """
     if system not in SYSTEMS:
         raise ValueError(f"system is one of {', '.join(SYSTEMS)}; got {system!r}")
+    if isinstance(coords, str) or len(coords) != 3:
+        raise ValueError(f"coords must be the names of three columns, such as ('x', 'y', 'z'), got {coords!r}")
     path = Path(path)
     frame = _h5_frame(path) if path.suffix in (".h5", ".hdf5") else read_frame(path)
     named = [*coords, *(values or ()), *([section] if section else [])]

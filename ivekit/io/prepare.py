@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from .. import store
 from ..atomic import whole, writing
+from ..fif import later_parts
 from ..views import Views
 from .append import append
 from .bids import read_bids
-from .fif import later_parts
 from .meg import read_meg
 from .physio import Band, read_physio
 from .signals import read_signals

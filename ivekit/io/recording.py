@@ -13,8 +13,8 @@ from typing import Any
 import mne
 from scipy.io.matlab import MatReadError
 
+from ..fif import contents
 from .edf import edf_header
-from .fif import contents
 from .guard import fits, reading
 from .matlab import check_matlab
 

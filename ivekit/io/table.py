@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..views import Views
+from . import asked
 from .guard import fits, reading
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -67,6 +68,8 @@ def read_table(
     >>> views["word"], views.about["word"]
     (tensor([1, 0]), {'classes': ['no', 'yes']})
     """
+    asked.names(columns=columns, keys=keys, classes=classes)
+    asked.named("units", units, "{column: unit}, such as {'rt': 's'}")
     path = Path(path)
     frame, said = read_frame(path), sidecar(path)
     if unknown := [c for c in (*(columns or ()), *keys, *classes) if c not in frame]:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from ..signal import Sensors
 from ..signal.sampling import Number
 from ..views import Views
+from . import asked
 from .guard import fits, reading
 
 
@@ -52,6 +53,7 @@ def read_ts(
       label   ()
       metadata: recording, label, split
     """
+    asked.positive(sfreq=sfreq)
     files = [_read(Path(path)) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not files:
         raise ValueError("read_ts needs a file at least, got none")

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxtyping import Float, Int
 
 from ..signal.sampling import Number
 from ..views import Views
+from . import asked
 from .guard import fits, reading
 
 logger = logging.getLogger(__name__)
@@ -59,8 +61,12 @@ def read_video(
     Traceback (most recent call last):
     FileNotFoundError: there is no film nowhere.mp4
     """
+    asked.positive(fps=fps)
     onsets = np.asarray(onsets, float)
-    if onsets.ndim != 1 or not len(onsets) or n_frames < 1 or (metadata is not None and len(metadata) != len(onsets)):
+    if size is not None and not (np.shape(size) == (2,) and all(isinstance(n, Integral) and n > 0 for n in size)):
+        raise ValueError(f"size must be (height, width) in pixels, such as (32, 32), got {size!r}")
+    count = isinstance(n_frames, Integral) and n_frames >= 1
+    if onsets.ndim != 1 or not len(onsets) or not count or (metadata is not None and len(metadata) != len(onsets)):
         rows = "no metadata" if metadata is None else f"{len(metadata)} rows of metadata"
         raise ValueError(f"onsets must be (trials,), with n_frames >= 1: got onsets {onsets.shape}, {n_frames}, {rows}")
     with _opened(Path(path)) as film:

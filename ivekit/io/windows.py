@@ -16,6 +16,7 @@ from einops import rearrange
 from ..signal import Sensors
 from ..store import whole
 from ..views import Views
+from . import asked
 from .guard import fits, reading
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ def read_npz(path: str | Path, sfreq: float | int | None = None, names: Mapping[
     ------
     FileNotFoundError, ValueError : no file, one that is none or holds pickles, arrays that do not share their rows.
     """
+    asked.positive(sfreq=sfreq)
+    asked.named("names", names, "{view: array}, such as {'ecg': 'ecg'}")
     with reading(path, "NPZ file") as path:
         return _of_arrays(_arrays(path), sfreq, names, path.name)
 
