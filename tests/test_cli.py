@@ -87,17 +87,6 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(finished):
     assert results(finished) == before
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_run_of_one(finished, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "ivekit"]
-    line = [*launch, "train", TINY, "epochs=10", "--out", str(tmp_path / "two")]
-    done = subprocess.run(line, env=os.environ | HERE, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("held-out rows") == 1
-    one, two = (pd.read_csv(folder / "losses.csv") for folder in (finished, tmp_path / "two"))
-    pd.testing.assert_frame_equal(one, two, rtol=1e-4)
-
-
 def test_an_interrupted_run_is_fit_for_use_and_goes_on(finished, tmp_path, capsys):
     with pytest.raises(SystemExit, match="interrupted: .*cut holds the weights of the best epoch so far"):
         cli.main(["train", TINY, "epochs=10", "stop=19", "--out", str(tmp_path / "cut")])
@@ -144,6 +133,18 @@ def test_a_log_is_kept_when_it_is_asked_for(tmp_path):
     pytest.importorskip("tensorboard")
     cli.main(["train", TINY, "epochs=1", "--log", "tensorboard", "--out", str(tmp_path / "run")])
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_settings_may_come_after_options(monkeypatch):
+    told = {}
+    monkeypatch.setattr(cli.io, "recordings_of_meg", lambda files: (files, "a reader"))
+    monkeypatch.setattr(cli.io, "prepare", lambda files, out, read, **how: told.update(files=files, **how))
+    cli.main(["prepare", "a.fif", "--sfreq", "100", "tmax=0.5", "--out", "rows", "tmin=-0.1", "baseline=[-0.1, 0]"])
+    assert told["files"] == ["a.fif"] and (told["tmin"], told["tmax"], told["sfreq"]) == (-0.1, 0.5, 100)
+    assert told["baseline"] == (-0.1, 0)
+    for line in (["prepare", "a.fif", "--out", "rows", "b.fif"], ["evaluate", "run", "lr=1"], ["lab", "--nope", "a=1"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(line)
 
 
 @pytest.mark.parametrize(

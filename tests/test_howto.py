@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import nibabel
@@ -10,7 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from derivatives import SHAPE, atlas, write_image, write_participants, write_run
+from torch.distributed.run import get_args_parser
 
+from ivekit import __main__ as cli
+from ivekit import tune
 from ivekit.recipe import Recipe, parts
 
 HOWTO = Path(__file__).parents[1] / "docs" / "howto"
@@ -123,6 +129,54 @@ def test_brats(tmp_path, monkeypatch):
         "mean of cubes of 4 voxels", "divided by the mean of the scan's own brain",
     ]  # fmt: skip
     assert (tmp_path / "runs" / "brats" / "report.html").exists()
+
+
+def test_cluster(tmp_path, monkeypatch):
+    """Every word of the scripts is taken by bash, torchrun and ivekit; that runs of many end well, test_far says."""
+    blocks = re.findall(r"```sh\n(.*?)```", (HOWTO / "cluster.md").read_text(encoding="utf-8"), re.S)
+    for name in ("torchrun", "python"):  # what a machine of the job would run is written down instead
+        program = tmp_path / name
+        program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> {tmp_path}/said\necho >> {tmp_path}/said\n')
+        program.chmod(0o755)
+    for name, does in {"srun": 'exec "$@"', "scontrol": "printf 'node1\nnode2\n'"}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "SCRATCH": str(tmp_path)}
+    for script in blocks:
+        path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-euc", script], env=os.environ | slurm | path, check=True, cwd=tmp_path)
+    one, many, study = (line.splitlines() for line in (tmp_path / "said").read_text().strip().split("\n\n"))
+    for line in (one, many):
+        said = get_args_parser().parse_args(line[1:])
+        assert said.module and said.training_script == "ivekit" and said.max_restarts == "3" or said.max_restarts == 3
+        ours = cli._parsed(said.training_script_args)
+        assert Recipe.parse(ours.recipe, ours.settings).name == "ive" and ours.resume
+    assert said.rdzv_endpoint == "node1:29500" and said.nnodes == "2" and said.rdzv_id == "7"
+    assert study[1:3] == ["-m", "ivekit"]
+    ours = cli._parsed(study[3:])
+    searched, fixed = tune.space(ours.settings)
+    tune._check(Recipe.parse(ours.recipe, fixed), searched, ours.sampler, ours.trials, ours.folds, ours.processes)
+    assert searched == {"shared": [8, 16, 32], "lr": tune.Range(0.0001, 0.01)}
+    assert tune._where(ours.out, ours.storage) == f"{tmp_path}/studies/shared.journal"
+
+
+def test_cost(monkeypatch):
+    """The page says what the arithmetic makes of the constants that were measured last."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    cost = importlib.import_module("cost")
+    constants = cost.constants()
+    assert cost.write(constants) == (HOWTO / "cost.md").read_text(encoding="utf-8")
+    at = {line.what: line.of for line in cost.lines(constants)}
+    assert at["an epoch"](8) == pytest.approx(at["an epoch"](1) / 8)
+    from_so_many_on = {what: n for what, _, n in cost.limits(constants)}
+    n = from_so_many_on["fitting, over all epochs"]
+    assert cost.EPOCHS * at["an epoch"](n) == pytest.approx(at["standardisation fitted"](n))
+    n = from_so_many_on["validation in the first process"]
+    assert at["an epoch"](n) == pytest.approx(at["its validation"](n))
+    n = from_so_many_on["the network"]
+    assert at["an epoch"](n) == pytest.approx(at["its gradients sent"](n))
+    n = from_so_many_on["the disk"]
+    assert at["read from the disk while training"](n) == pytest.approx(cost.DISK / 1e9)
 
 
 def test_every_how_to_is_run_here_and_in_the_index():
