@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -105,6 +106,22 @@ def test_files_that_the_documents_name_are_there():
         text = (ROOT / name).read_text(encoding="utf-8")
         named = re.findall(r"`((?:tests|docs|ivekit|data_samples)/[\w/.]+|\w+\.(?:cff|md|txt|toml))`", text)
         assert [path for path in named if not (ROOT / path).exists()] == [], name
+
+
+def test_the_matrix_takes_what_is_promised():
+    matrix = runpy.run_path(str(ROOT / "tests" / "matrix" / "__main__.py"), run_name="matrix")
+    assert [name for name in matrix["TESTS"] if not (ROOT / "tests" / f"{name}.py").is_file()] == []
+    held = {canonicalize_name(name): Version(version) for name, version in matrix["constraints"]("oldest").items()}
+    for name, specifier in ranges(PROJECT["dependencies"]).items():
+        name, least = (
+            canonicalize_name(name),
+            min(Version(one.version) for one in SpecifierSet(specifier) if ">" in str(one)),
+        )
+        assert held[name] == (pins()[name] if name == "torch" else least), name
+    assert matrix["constraints"]("old-mne")["numpy"] == str(pins()["numpy"])
+    assert matrix["constraints"]("torch-2.6")["torch"] == "2.6"
+    with pytest.raises(SystemExit, match="no environment 'neweset'"):
+        matrix["constraints"]("neweset")
 
 
 def test_package_data_travel():
