@@ -42,6 +42,22 @@ def reading(path: str | Path, kind: str = "recording") -> Iterator[Path]:
         raise what(f"{path.name} cannot be read: {_why(error)}") from error
 
 
+def reachable(path: str | Path) -> Path:
+    """The path, be there something or not; one within a folder that may not be entered is an error that names it.
+
+    >>> reachable("nowhere.csv")
+    PosixPath('nowhere.csv')
+    """
+    path = Path(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name} cannot be read: {_why(error)}") from None
+    return path
+
+
 def _look(path: Path, kind: str) -> None:
     """At what is there, before it is opened: opening a pipe would wait for who writes into it."""
     try:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .atomic import standing, whole
 from .fif import contents as whole_fif
-from .guard import reading
+from .guard import reachable, reading
 from .masks import checked, masked_share
 from .ondisk import blocks, opened
 from .signal import Sensors
@@ -83,7 +83,7 @@ def header(file: IO[bytes], dtype: np.dtype, shape: Sequence[int]) -> None:
 
 def read(folder: str | Path) -> tuple[dict, dict, pd.DataFrame | None, dict]:
     """What `write` stored. A missing or foreign folder is an error that says so."""
-    folder = standing(Path(folder))
+    folder = standing(reachable(folder))
     index = contents(folder)
     if gone := [name for name in index.get("files", []) if not (folder / name).exists()]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(gone)}, which its about.json names")

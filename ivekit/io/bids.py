@@ -16,7 +16,7 @@ from ..views import Views
 from .entities import Wanted, entities, is_wanted, read_participants
 from .events import kinds_of
 from .fmriprep import read_fmriprep
-from .guard import reading
+from .guard import reachable, reading
 from .meg import read_meg
 from .recording import check_whole
 from .table import read_frame
@@ -69,7 +69,7 @@ def read_bids(
     Traceback (most recent call last):
     FileNotFoundError: there is no folder nowhere
     """
-    root, wanted = Path(root), {"subject": subject, "session": session, "task": task, "run": run}
+    root, wanted = reachable(root), {"subject": subject, "session": session, "task": task, "run": run}
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
     root = root.resolve()  # of "." the name, too

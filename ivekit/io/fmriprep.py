@@ -19,7 +19,7 @@ from ..signal.fmri import regress_out
 from ..views import Views
 from .atlas import Align, Where, same_grid
 from .entities import KEYS, Wanted, entities, is_wanted, read_participants
-from .guard import reading
+from .guard import reachable, reading
 from .nifti import beside, open_image, read_nifti
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def read_fmriprep(
 
 def _series(root: Path, wanted: Mapping[str, Wanted]) -> list[Path]:
     """The series that are wanted, in the order of their names; an error unless there is one a run."""
-    if not root.is_dir():
+    if not reachable(root).is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
     every = {path: entities(path) for path in sorted(root.glob("sub-*/**/func/*_desc-preproc_bold.nii*"))}
     if not every:

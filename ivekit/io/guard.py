@@ -1,5 +1,5 @@
 """The guard, for readers."""
 
-from ..guard import available, fits, reading
+from ..guard import available, fits, reachable, reading
 
-__all__ = ["available", "fits", "reading"]
+__all__ = ["available", "fits", "reachable", "reading"]

@@ -20,7 +20,7 @@ from ..signal.filters import windows
 from ..signal.sampling import Number, resample
 from ..views import Views
 from . import asked
-from .guard import fits, reading
+from .guard import fits, reachable, reading
 from .h5trials import read_trials, shapes
 
 logger = logging.getLogger(__name__)
@@ -128,8 +128,8 @@ def _of_matrices(
 
 def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     one = isinstance(paths, str | Path)
-    found = sorted(Path(paths).glob("*.h5")) if one and Path(paths).is_dir() else []
-    found = found or ([Path(paths)] if one else [Path(path) for path in paths])
+    found = sorted(Path(paths).glob("*.h5")) if one and reachable(paths).is_dir() else []
+    found = found or ([Path(paths)] if one else [reachable(path) for path in paths])
     if not found:
         raise ValueError("read_h5 needs a file at least, got none")
     if gone := [str(path) for path in found if not path.is_file()]:

@@ -30,6 +30,7 @@ from ..fif import later_parts
 from ..views import Views
 from .append import append
 from .bids import read_bids
+from .guard import reachable
 from .meg import read_meg
 from .physio import Band, read_physio
 from .signals import read_signals
@@ -137,7 +138,7 @@ def recordings(paths: Iterable[str | Path], endings: tuple[str, ...] = TABLES) -
     [PosixPath('nowhere.csv')]
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(reachable, paths):
         folder = path.is_dir() and not path.name.lower().endswith(endings)  # some recordings are folders
         inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(endings)) if folder else [path]
         if not inside:

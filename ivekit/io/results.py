@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ..atomic import standing, whole
-from .guard import fits, reading
+from .guard import fits, reachable, reading
 from .table import parquet_frame
 
 
@@ -98,7 +98,7 @@ def read_results(folder: str | Path) -> Results:
     ------
     FileNotFoundError, ValueError : when the folder holds no results; names a file that is damaged.
     """
-    folder = standing(Path(folder))
+    folder = standing(reachable(folder))
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     if not any(map(_is_ours, paths)):
         raise FileNotFoundError(f"{folder} holds no results: write_results(folder, tables, arrays) makes some")

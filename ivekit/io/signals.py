@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ..signal.sampling import Number
 from .edf import edf_signals
-from .guard import fits, reading
+from .guard import fits, reachable, reading
 from .table import read_frame, sidecar, units_of
 
 MICRO = ("uV", "\u00b5V", "\u03bcV", "\x83\xcaV")  # as files have it: with u, with either mu, with mu in Shift-JIS
@@ -53,7 +53,7 @@ def read_signals(path: str | Path, names: Sequence[str] | None = None, sfreq: Nu
     ...     read_signals(f"{tmp}/a.csv", sfreq=100)
     [Signal(name='ECG', x=array([0.5, 0.7]), sfreq=100.0, unit='')]
     """
-    path = Path(path)
+    path = reachable(path)
     if not path.exists() and Path(f"{path}.hea").exists():
         path = Path(f"{path}.hea")
     read = {".edf": _edf, ".bdf": _edf, ".hea": _wfdb, ".dat": _wfdb}.get(path.suffix.lower())

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..guard import reachable
 from ..store import whole
 
 
@@ -74,7 +75,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], said: Mapping
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and texts of a safetensors file. A cut or foreign file is an error that names it."""
-    if not Path(path).is_file():
+    if not reachable(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
         with safe_open(path, "pt") as file:
