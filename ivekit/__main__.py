@@ -21,6 +21,7 @@ from . import io
 from .recipe import Recipe, export, interactive, is_first, load, parts, report, run, score
 
 ROOT = Path(__file__).parents[1]
+SETTING = re.compile(r"[A-Za-z_]\w*=")
 PATIENCE = timedelta(hours=6)  # of a process with the others: one that dies is noticed at once all the same
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The line, in which a setting=value may come after options, too."""
     said, rest = parser().parse_known_args(arguments)
-    more = [word for word in rest if re.match(r"[A-Za-z_]\w*=", word)]
+    more = [word for word in rest if SETTING.match(word)]
     where = "files" if hasattr(said, "files") else "settings"
     if len(more) < len(rest) or more and not hasattr(said, where):
         parser().parse_args(arguments)  # says what it does not know
@@ -167,19 +168,22 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
 
 def _prepare(said: argparse.Namespace) -> None:
     flags = {name: getattr(said, name) for name in ("sfreq", "to", "window", "step", "gap", "scale")}
-    pairs = [word.partition("=") for word in said.files if "=" in word and not Path(word).exists()]
+    subjects = {
+        part: [word for word in getattr(said, part) if not SETTING.match(word)] for part in ("validation", "test")
+    }
+    words = [*said.files, *filter(SETTING.match, [*said.validation, *said.test])]  # an option takes all that follow it
+    pairs = [word.partition("=") for word in words if "=" in word and not Path(word).exists()]
     how = {name: value for name, value in flags.items() if value is not None}
     values = {name: yaml.safe_load(value) for name, _, value in pairs}
     how |= {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    files = [word for word in said.files if "=" not in word or Path(word).exists()]
+    files = [word for word in words if "=" not in word or Path(word).exists()]
     if said.signal:
         signals = [io.parse_signal(text) for text in said.signal]
         read: Any = {view: column for view, column, _ in signals}
         how["band"] = {view: edges for view, _, edges in signals}
     else:
         files, read = io.recordings_of_meg(files)
-    named = dict(validation=said.validation, test=said.test, processes=said.processes)
-    print(io.prepare(files, said.out, read, **named, **how))
+    print(io.prepare(files, said.out, read, processes=said.processes, **subjects, **how))
 
 
 def _demo(said: argparse.Namespace) -> None:

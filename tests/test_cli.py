@@ -139,9 +139,10 @@ def test_settings_may_come_after_options(monkeypatch):
     told = {}
     monkeypatch.setattr(cli.io, "recordings_of_meg", lambda files: (files, "a reader"))
     monkeypatch.setattr(cli.io, "prepare", lambda files, out, read, **how: told.update(files=files, **how))
-    cli.main(["prepare", "a.fif", "--sfreq", "100", "tmax=0.5", "--out", "rows", "tmin=-0.1", "baseline=[-0.1, 0]"])
+    line = ["prepare", "a.fif", "--sfreq", "100", "tmax=0.5", "--out", "rows", "tmin=-0.1", "--test", "s1", "s2"]
+    cli.main([*line, "baseline=[-0.1, 0]"])
     assert told["files"] == ["a.fif"] and (told["tmin"], told["tmax"], told["sfreq"]) == (-0.1, 0.5, 100)
-    assert told["baseline"] == (-0.1, 0)
+    assert told["baseline"] == (-0.1, 0) and told["test"] == ["s1", "s2"]
     for line in (["prepare", "a.fif", "--out", "rows", "b.fif"], ["evaluate", "run", "lr=1"], ["lab", "--nope", "a=1"]):
         with pytest.raises(SystemExit, match="2"):
             cli.main(line)
