@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .guard import fits
 
@@ -51,7 +51,7 @@ class OnDisk(Tensor):
 
     @staticmethod
     def __new__(cls, array: np.memmap, rows: Int[Tensor, "b"] | None = None, inode: int | None = None) -> OnDisk:
-        rows = torch.arange(len(array)) if rows is None else rows
+        rows = torch.arange(len(array)) if rows is None else _counted(rows, array)
         shape, dtype = (len(rows), *array.shape[1:]), torch.from_numpy(array[:0]).dtype
         new = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype)  # type: ignore[attr-defined]
         new.array, new.rows = array, rows
@@ -74,9 +74,11 @@ class OnDisk(Tensor):
         mine = bool(args) and isinstance(args[0], OnDisk)
         if mine and name == "__getitem__" and _names_rows(args[1]):
             return args[0].of(args[0].rows[args[1]])
-        changes = name in ("__setitem__", "__set__") or name[-1] == "_" != name[0]
-        if mine and changes or isinstance(kwargs.get("out"), OnDisk):
+        changes = name in ("__setitem__", "__set__") or name[-1] == "_" and not name.endswith("__")
+        if changes and _holds(args[:1]) or _holds(kwargs.get("out")):
             raise ValueError(f"{name}: a tensor on disk cannot be changed, but its clone() can")
+        if name == "cat" and not kwargs.get("dim", args[1] if len(args) > 1 else 0) and (one := _of_one_file(args[0])):
+            return one[0].of(torch.cat([part.rows for part in one]))
         args, kwargs = tree_map_only(OnDisk, OnDisk.whole, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -123,6 +125,24 @@ def blocks(x: Shaped[Tensor, "b ..."]) -> Iterator[slice]:
     """
     n = max(1, BLOCK // max(1, x[:1].nbytes))
     return (slice(i, i + n) for i in range(0, max(1, len(x)), n))
+
+
+def _holds(given: Any) -> bool:
+    return any(isinstance(x, OnDisk) for x in tree_leaves(given))
+
+
+def _of_one_file(parts: Any) -> list[OnDisk]:
+    """These tensors, if all are rows of the same file."""
+    parts = list(parts)
+    files = {(str(x.array.filename), x.inode) if isinstance(x, OnDisk) else None for x in parts}
+    return parts if len(files) == 1 and None not in files else []
+
+
+def _counted(rows: Int[Tensor, "b"], array: np.memmap) -> Int[Tensor, "b"]:
+    """Numbers of rows that are there, those from the end counted from the start."""
+    if len(rows) and not -len(array) <= int(rows.min()) <= int(rows.max()) < len(array):
+        raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} of {array.filename}, which has {len(array)}")
+    return torch.where(rows < 0, rows + len(array), rows)
 
 
 def _names_rows(key: Any) -> bool:

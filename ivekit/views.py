@@ -244,7 +244,8 @@ class Views:
         """
         tensors, present = dict(self.tensors), dict(self.present)
         for name, x in self.items():
-            if x.is_floating_point() and not (good := x.isfinite()).all():
+            if bool(not_finite(x, checked(name, x, None)).any()):  # by blocks: what is on disk stays there
+                good = x.isfinite()
                 tensors[name], whole = torch.where(good, x, 0), good[..., None].flatten(1)
                 rows_only = bool((whole.all(1) | ~whole.any(1)).all())
                 present[name] = both(present[name], whole.any(1) if rows_only else good)

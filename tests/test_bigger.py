@@ -81,7 +81,9 @@ def test_few_rows_are_read_and_many_stay_on_disk(on_disk):
         lambda x: x * 2 - x,
         lambda x: -x @ x.mT,
         lambda x: x.sum((0, 2)),
-        lambda x: torch.cat([x, x]),
+        lambda x: torch.cat([x, x]) + 0,
+        lambda x: torch.cat([x, x + 1]),
+        lambda x: torch.cat([x, x], 1),
         lambda x: torch.stack([x, x + 1], 1),
         lambda x: torch.zeros_like(x),
         lambda x: rearrange(x, "b c t -> c (b t)"),
@@ -111,6 +113,7 @@ def test_whatever_is_done_to_it_gives_what_it_gives_in_memory(on_disk, does):
         lambda x: x.zero_(),
         lambda x: x.__setitem__(0, 1.0),
         lambda x: x.__iadd__(1),
+        lambda x: torch._foreach_add_([torch.zeros(50, 3, 4), x], 1),
         lambda x: setattr(x, "data", torch.zeros(50, 3, 4)),
         lambda x: torch.add(torch.zeros(50, 3, 4), 1, out=x),
     ],
@@ -118,6 +121,24 @@ def test_whatever_is_done_to_it_gives_what_it_gives_in_memory(on_disk, does):
 def test_it_cannot_be_changed(on_disk, change):
     with pytest.raises(ValueError, match="cannot be changed, but its clone"):
         change(on_disk[0])
+
+
+def test_rows_of_one_file_are_put_together_without_reading_them(folder, monkeypatch):
+    path, views = folder
+    opened = Views.open(path)
+    rest, held_out = opened.split(by="subject", held_out="s2")
+    monkeypatch.setattr(OnDisk, "whole", lambda self: pytest.fail("it was read whole"))
+    again = Views.concat([rest, held_out])
+    order = np.r_[np.flatnonzero(np.arange(60) % 3 != 1), np.arange(1, 60, 3)]
+    assert type(again["film"]) is OnDisk and torch.equal(again["film"][::7], views["film"][order][::7])
+    assert type(opened.mask_nan()["film"]) is OnDisk, "nothing to mask: nothing is read whole"
+
+
+def test_rows_are_counted_from_the_end_and_no_others_are_taken(on_disk):
+    disk, memory = on_disk
+    assert torch.equal(OnDisk(disk.array, torch.tensor([-1, 3])) + 0, memory[[-1, 3]])
+    with pytest.raises(IndexError, match="rows -51 to 0 of .*x.npy, which has 50"):
+        OnDisk(disk.array, torch.tensor([0, -51]))
 
 
 def test_rows_that_were_saved_over_are_an_error_and_no_other_rows(folder):

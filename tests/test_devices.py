@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from elsewhere import DEVICE, Elsewhere, There, sent
 from test_contracts import B
 from torch import Tensor, nn
 
-from ivekit import Views, plans
+from ivekit import KL, NLL, Objective, Views, plans, train
 from ivekit.nn import Tokens
 from ivekit.recipe import Recipe
 
@@ -106,3 +109,55 @@ def test_a_step_of_a_recipe_waits_for_nothing_and_is_that_of_the_cpu(name):
         a_step(model, objective, rows, how)
         assert unasked(mode.waits) == []
     assert isinstance(first, There) and float(first.inner) == pytest.approx(float(here), rel=1e-5)
+
+
+# training ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The pretend device where a GPU's name is asked for: its generator, and the kernels of fused optimisers."""
+    monkeypatch.setattr(torch, "get_device_module", lambda _: SimpleNamespace(manual_seed=lambda _: None))
+    optimizer: Any = import_module("torch.optim.optimizer")
+    fused = optimizer._get_fused_kernels_supported_devices()
+    monkeypatch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused, DEVICE.type])
+
+
+def trained(device: Any, after: Callable[[], None] = lambda: None, **how: Any) -> list[float]:
+    model = contracts.fresh("MultimodalVAE, private")
+    model = model if device == "cpu" else sent(model)
+    rows, losses = ROWS[20], []
+    objective = Objective(nll=NLL(), kl=KL())
+    for step in train(model, objective, rows, epochs=2, batch_size=8, device=device, seed=0, **how):
+        losses.append(step.loss)
+        after()
+    return [float(loss.inner if isinstance(loss, There) else loss) for loss in losses]
+
+
+@pytest.mark.parametrize("plan", [None, plans.dmvae(contracts.VIEWS)], ids=["no plan", "dmvae"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_reads_nothing_within_an_epoch(plan, accumulate, gpu):
+    here = trained("cpu", plan=plan, accumulate=accumulate)
+    with Elsewhere() as mode:
+        said: list[int] = []
+        there = trained(DEVICE, lambda: said.append(len(mode.waits)), plan=plan, accumulate=accumulate)
+    assert there == pytest.approx(here, rel=1e-4)
+    within = mode.waits[said[0] : said[1]] + mode.waits[said[3] : said[4]]  # the first makes the optimiser's state
+    assert within == [], "a step that neither begins nor ends an epoch"
+
+
+def test_a_profiler_sees_no_number_read_in_a_step(gpu):
+    """The same by PyTorch's own account: the second epoch's second step calls nothing that reads a number."""
+    seen, steps = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]), []
+
+    def after() -> None:
+        steps.append(None)
+        if len(steps) in (4, 5):
+            (seen.start if len(steps) == 4 else seen.stop)()
+
+    with Elsewhere():
+        trained(DEVICE, after, optimizer=lambda weights: torch.optim.SGD(weights, 1e-3, fused=True))  # AdamW's counts
+    counts = {event.key: event.count for event in seen.key_averages()}
+    assert counts["aten::addmm"] > 3, "the profiler saw the step"
+    asked = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
+    assert {name: counts.get(name, 0) for name in asked} == dict.fromkeys(asked, 0)

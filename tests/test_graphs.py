@@ -31,6 +31,16 @@ def test_a_node_is_heard_as_many_links_away_as_there_are_blocks(depth):
     assert heard(encoder, torch.randn(3, 6, 2), 3) == [n for n in range(6) if abs(n - 3) <= depth]
 
 
+def test_a_hole_among_the_neighbours_does_not_make_the_others_quieter():
+    block = GraphBlock([[0, 1, 1.0], [0, 2, -3.0], [0, 3, 2.0]], 4, 8)
+    h, mask = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(0)), torch.ones(5, 4, dtype=torch.bool)
+    assert torch.equal(block(h, mask), block(h)), "where nothing is missing, nothing changes"
+    mask[2, 2], mask[3, 1:] = False, False
+    heard = block._heard(h, mask)
+    torch.testing.assert_close(heard[2, 0], (h[2, 1] + 2 * h[2, 3]) / 3)
+    assert (heard[3, 0] == 0).all(), "nobody is there to be heard"
+
+
 def test_a_missing_node_has_no_token_and_is_not_heard():
     torch.manual_seed(0)
     encoder, x = GraphEncoder(CHAIN, (6, 2), 8), torch.randn(3, 6, 2)

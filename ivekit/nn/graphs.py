@@ -19,7 +19,8 @@ class GraphBlock(nn.Module):
     """Each node hears its neighbours, then thinks for itself; both are added to what came in.
 
     What it hears is the mean of its neighbours' features, weighted by the links ``A_ij / sum_j |A_ij|``, beside its own
-    (Kipf & Welling, 2017; Hamilton et al., 2017). A negative link is heard with its sign. Links are fixed.
+    (Kipf & Welling, 2017; Hamilton et al., 2017). A negative link is heard with its sign. Links are fixed. The mean is
+    over the neighbours that are there: a hole among them does not make the others quieter.
 
     edges : ``[i, j, weight]``, without direction. mask : nodes that are missing are not heard.
 
@@ -38,9 +39,14 @@ class GraphBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None) -> Float[Tensor, "b n d"]:
         h = self.norm(x)
-        heard = self.links @ (h if mask is None else torch.where(mask[..., None], h, 0))
+        heard = self.links @ h if mask is None else self._heard(h, mask)
         x = x + self.hear(torch.cat([h, heard], -1))
         return x + self.net(x)
+
+    def _heard(self, h: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        there = mask.to(h.dtype) @ self.links.abs().mT.to(h.dtype)  # the part of each node's links that is heard
+        there = torch.where((there > 1 - 1e-6) | (there == 0), 1, there)  # all of them, or none: nothing to make up for
+        return self.links @ torch.where(mask[..., None], h, 0) / there[..., None]
 
     def extra_repr(self) -> str:
         return f"n_nodes={len(self.links)}, n_links={int((self.links != 0).sum()) // 2}"
