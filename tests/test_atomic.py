@@ -16,7 +16,7 @@ from ivekit.atomic import standing, sweep, whole, writing
 
 sys.path.append(str(Path(__file__).parent / "kill"))
 
-from killer import in_child  # noqa: E402
+from killer import in_child  # type: ignore[import-not-found]  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and locks are those of POSIX")
 

@@ -14,7 +14,7 @@ import pytest
 KILL = Path(__file__).parent / "kill"
 sys.path.append(str(KILL))
 
-from killer import Task, contents, in_child, never_killed, trial  # noqa: E402
+from killer import Task, contents, in_child, never_killed, trial  # type: ignore[import-not-found]  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="kills are waited for by Linux's pidfd")
 

@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from .. import store
-from ..atomic import whole, writing
+from ..atomic import sweep, whole, writing
 from ..fif import later_parts
 from ..views import Views
 from .append import append
@@ -106,6 +106,7 @@ def prepare(
 
 def _move(grown: Path, out: Path) -> None:
     """Gives what is done its place; rows that were there before stay until then."""
+    sweep(grown)
     if not out.exists():
         grown.rename(out)
         return
