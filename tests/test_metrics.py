@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import chi2_contingency
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Lasso, RidgeCV
 from sklearn.metrics import mutual_info_score, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ivekit import metrics
+from ivekit.metrics import counting
 
 SCORES = ("coverage", "mig", "modularity", "compactness")
 
@@ -320,3 +321,21 @@ def test_active_units_count_latents_that_move():
     means = normal(500, 4) * [1, 0.2, 0.05, 0]
     assert metrics.active_units(means) == 2
     assert metrics.active_units(means, threshold=0.5) == 1
+
+
+def test_a_single_code_leads_by_all_it_has():
+    assert counting.lead(np.array([[0.5, 0.25]])).tolist() == [0.5, 0.25]
+
+
+def test_what_no_code_is_needed_for_is_not_complete():
+    """A penalty under which every weight is 0: no importance, neither in a row nor in a column."""
+    nothing = metrics.dci(normal(60, 2), normal(60, 3, seed=1), Lasso(alpha=1e6))
+    assert (nothing.importance == 0).all() and nothing.completeness == nothing.disentanglement == 0
+
+
+def test_the_regressions_of_dci_are_those_that_are_said():
+    forest, boosted = metrics.random_forest(3, 7), metrics.gradient_boosting(3, 7)
+    assert forest.n_estimators == boosted.n_estimators == 7 and forest.random_state == boosted.random_state == 3
+    x = normal(40, 1)
+    leaves = forest.fit(x, x[:, 0]).apply(x)[:, 0]
+    assert forest.min_samples_leaf == 5 and len(np.unique(leaves)) <= 8  # of at least five rows each

@@ -98,6 +98,12 @@ def test_windows_that_overlap_are_drawn_by_group():
     assert width["naive"] < 0.6 * width["once"] and width["grouped"] == pytest.approx(width["once"])
 
 
+def test_a_spectrum_is_compared_whatever_the_size_of_other_channels():
+    both, told = np.concatenate([X, X], 1), np.concatenate([NOISY, NOISY], 1)
+    sizes = np.repeat([1.0, 1e-7], X.shape[1])[:, None]
+    np.testing.assert_allclose(psd_correlation(both * sizes, told * sizes, SFREQ), psd_correlation(both, told, SFREQ))
+
+
 def test_windows_without_meaning_are_left_out_of_the_mean():
     told = NOISY.copy()
     told[0] = 0
