@@ -137,7 +137,7 @@ def test_each_subject_is_split_alike(samples):
 
 
 def test_a_folder_without_them_says_where_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match="part of the repository"):
+    with pytest.raises(FileNotFoundError, match="a wheel and the repository .data_samples. have them"):
         read_samples(tmp_path)
 
 

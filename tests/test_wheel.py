@@ -16,9 +16,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "tiny_recipe.py"
+# Every Python that starts imports it: what asks the network is noted, and refused.
+WATCH = """
+import os, sys
+FAMILIES = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
+
+def refuse(event, arguments):
+    if event in FAMILIES and not (event == "socket.connect" and isinstance(arguments[1], (str, bytes))):
+        with open(os.environ["ASKED"], "a") as file:
+            print(event, arguments[1:], file=file)
+        raise OSError(f"{event} {arguments[1:]}: the network is off")
+
+sys.addaudithook(refuse)
+"""
 DONE = """
-import json, sys
+import importlib, json, pkgutil, sys
 import ivekit
+modules = [one.name for one in pkgutil.walk_packages(ivekit.__path__, "ivekit.") if "__main__" not in one.name]
+for name in modules:
+    importlib.import_module(name)
 from ivekit import io, recipe
 from ivekit.__main__ import main
 from ivekit.recipe.recipe import SHIPPED
@@ -32,9 +48,17 @@ try:
 except SystemExit as end:
     lab = str(end)
 said = {"where": ivekit.__file__, "rows": len(io.read_samples()), "recipes": names, "lab": lab}
+said |= {"modules": len(modules)}
 said |= {"loaded": type(recipe.load("run", trust=True)[0]).__name__}
 said |= {"first setting": [recipe.Recipe(name) for name in names][0].config()}
 print(json.dumps(said))
+"""
+ASK = """
+import socket
+try:
+    socket.getaddrinfo("localhost", 80)
+except OSError as error:
+    print(error)
 """
 PARTS = ("ivekit", "data_samples", "tests", "docs")  # of the repository, what a distribution is made of
 HEAVY = shutil.ignore_patterns("__pycache__", "runs", "screenshots", "notebooks", "results", "*.png", "ivekit.*.rst")
@@ -88,8 +112,13 @@ def installed(wheel, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def elsewhere(installed, tmp_path_factory) -> tuple[Path, dict]:
     """An empty folder in which everything was done that `DONE` does, by the installed package; and what it said."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    said = python("-c", DONE, str(TINY), folder=folder, PYTHONPATH=str(installed), MPLBACKEND="agg")
+    folder, watch = tmp_path_factory.mktemp("elsewhere"), tmp_path_factory.mktemp("watch")
+    (watch / "sitecustomize.py").write_text(WATCH)
+    there = dict(PYTHONPATH=os.pathsep.join([str(installed), str(watch)]), ASKED=str(watch / "asked"))
+    assert "socket.getaddrinfo" in python("-c", ASK, folder=folder, **there)
+    (watch / "asked").unlink()
+    said = python("-c", DONE, str(TINY), folder=folder, MPLBACKEND="agg", **there)
+    (folder / "asked").write_text((watch / "asked").read_text() if (watch / "asked").exists() else "")
     return folder, json.loads(said.splitlines()[-1])
 
 
@@ -136,6 +165,11 @@ def test_a_run_is_trained_loaded_reported_and_exported_elsewhere(elsewhere):
     assert "<svg" in (folder / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="ivekit-wasm"' in (folder / "run" / "latents.html").read_text(encoding="utf-8")  # the runtime
     assert said["loaded"] == "MultimodalVAE" and (folder / "out" / "arrays.npz").is_file()
+
+
+def test_neither_import_nor_a_run_asks_the_network(elsewhere):
+    folder, said = elsewhere
+    assert said["modules"] > 150 and (folder / "asked").read_text() == ""
 
 
 def test_the_shipped_recipes_are_there(elsewhere):

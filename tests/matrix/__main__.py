@@ -39,11 +39,10 @@ TOOLS = ("pytest", "hypothesis", "beartype", "edfio", "pybv", "eeglabio")  # of 
 
 # Modules whose answers come from another package: no notebooks, whose stored numbers are those of constraints.txt.
 TESTS = (
-    "test_views", "test_signal", "test_filters", "test_covariance", "test_metrics", "test_similarity", "test_topomap",
-    "test_io_meg", "test_io_bids", "test_io_formats", "test_io_tables", "test_io_physio", "test_io_video", "test_h5",
-    "test_io_imzml", "test_fmri", "test_events", "test_join", "test_sources", "test_export", "test_attribute",
-    "test_engine", "test_checks", "test_distributions", "test_objectives", "test_models", "test_recipe", "test_report",
-    "test_small_world",
+    "test_signal", "test_topomap", "test_io_formats", "test_io_meg", "test_attribute", "test_h5", "test_io_tables",
+    "test_views", "test_filters", "test_covariance", "test_metrics", "test_io_physio", "test_io_imzml", "test_events",
+    "test_join", "test_engine", "test_distributions", "test_objectives", "test_io_bids", "test_models", "test_fmri",
+    "test_recipe", "test_report",
 )  # fmt: skip
 
 
