@@ -14,7 +14,7 @@ from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .distributions import in_units
+from .distributions import SomeCopies, in_units
 from .nn import Tokens
 from .signal import Standardise
 from .views import Views
@@ -90,6 +90,15 @@ class Plan:
     def sees(self, name: str) -> Bool[Tensor, "s"]:
         """The subsets that a view is in; one that the plan does not name is always seen."""
         return self._column(self.seen, name)
+
+    def told(self, name: str) -> list[int]:
+        """The subsets that are scored on a view; all of them, where none is or the plan does not name it.
+
+        >>> Plan(("a",), torch.tensor([[True], [True]]), torch.tensor([[False], [True]])).told("a")
+        [1]
+        """
+        each = self._column(self.scored, name).tolist()
+        return [i for i, scored in enumerate(each) if scored or not any(each)]
 
     def _column(self, mask: Tensor, name: str) -> Tensor:
         return mask[:, self.names.index(name)] if name in self.names else torch.ones(len(mask), dtype=torch.bool)
@@ -234,7 +243,18 @@ class MultimodalVAE(nn.Module):
         if plan is not None and self.training:
             for name in self.private:
                 z[name] = torch.where(tokens[name].present[:, None], z[name], plan.unseen(z[name]))
-        return Outputs(q, z, self.decode(z, self._context(tokens)))
+        if plan is None or self.condition:
+            return Outputs(q, z, self.decode(z, self._context(tokens)))
+        return Outputs(q, z, {name: self._scored(name, z, plan) for name in self.decoders})
+
+    def _scored(self, name: str, z: Mapping[str, Tensor], plan: Plan) -> Any:
+        """The likelihood of a view in the copies of a batch that are scored on it; the others are not decoded."""
+        which = plan.told(name)
+        if len(which) == len(plan):
+            return self._likelihood(name, z, None)
+        each = {block: x.unflatten(0, (len(plan), -1)) for block, x in z.items() if block in ("shared", name)}
+        some = {block: torch.cat([x[i] for i in which]) for block, x in each.items()}
+        return SomeCopies(self._likelihood(name, some, None), which, len(plan))
 
 
 class Conditional(nn.Module):

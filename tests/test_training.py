@@ -215,6 +215,25 @@ def test_two_processes_train_as_one(tmp_path):
         torch.testing.assert_close(first[name], values, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [plans.mvae, plans.mvtcae, plans.dmvae], ids=["mvae", "mvtcae", "dmvae"])
+def test_a_view_is_decoded_only_for_the_subsets_that_are_scored_on_it(make):
+    model, objective = pair()
+    plan, data, rows_decoded = make(["a", "b"]), rows(), []
+    model.decoders["b"].register_forward_hook(lambda net, given, out: rows_decoded.append(len(given[0])))
+    grown = {"whole": lambda: model.decode(z), "some": lambda: {n: model._scored(n, z, plan) for n in model.decoders}}
+    z = {block: q.mean for block, q in model(data, plan).q.items()}
+    kept = []
+    for told in grown.values():
+        out = Outputs(model(data, plan).q, z, told())
+        terms = objective(out, plan.views(data), 5)
+        grads = torch.autograd.grad(sum(terms.values()), list(model.decoders.parameters()))
+        kept.append([*terms.values(), *grads])
+    for whole, some in zip(*kept):
+        torch.testing.assert_close(whole, some)
+    assert rows_decoded[-1] == len(plan.told("b")) * len(data) and kept[0][-1].abs().sum() > 0
+    assert len(plan.told("b")) == {"mvae": 2, "mvtcae": 1, "dmvae": 3}[make.__name__]
+
+
 # precision, schedules, interruptions -------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ the rows are a batch stacked several times over (see `Plan`), x may be one copy 
 from .autoregressive import Autoregressive
 from .beliefs import Delta, Mixture, kl_by_latent, product, standard_normal_like
 from .columns import Columns, LogNormal
+from .copies import SomeCopies
 from .discrete import Bernoulli, Categorical
 from .normal import Laplace, Normal
 from .units import Standardised, in_units
@@ -15,5 +16,5 @@ from .votes import Votes
 
 __all__ = [
     "Autoregressive", "Bernoulli", "Categorical", "Columns", "Delta", "Laplace", "LogNormal", "Mixture", "Normal",
-    "Standardised", "Votes", "in_units", "kl_by_latent", "product", "standard_normal_like",
+    "SomeCopies", "Standardised", "Votes", "in_units", "kl_by_latent", "product", "standard_normal_like",
 ]  # fmt: skip
