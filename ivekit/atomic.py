@@ -71,7 +71,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         bare = error.errno is None and type(error) is OSError  # numpy and Pillow keep the reason to themselves
         if _elsewhere(error.filename, path) or not bare and error.errno not in OF_THE_DISK:
             raise
-        told = type(error)(f"{path} cannot be written: {_why(error)}{_room(path)}")
+        told = type(error)(f"{path} cannot be written: {_why(error)}{_room(error, path)}")
         told.errno = error.errno
         raise told from error
 
@@ -88,10 +88,11 @@ def _why(error: OSError) -> str:
     return str(error) if error.errno is None else os.strerror(error.errno)
 
 
-def _room(path: Path) -> str:
-    """How much room there is where something was to be written, in words."""
+def _room(error: OSError, path: Path) -> str:
+    """How much room there is where there was too little, in words."""
     with suppress(OSError):
-        return f" ({shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free in {path.parent})"
+        if error.errno not in OF_THE_DISK or error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", 0)):
+            return f" ({shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free in {path.parent})"
     return ""
 
 
