@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from time import process_time
 from unittest.mock import patch
 
 import numpy as np
@@ -61,6 +62,7 @@ def compared(data: ive.Views, names: list[str], runs: int) -> dict:
             "theirs": partial(epoch, DataLoader(Rows(some), BATCH, shuffle=True)),
         },
         runs,
+        clock=process_time,
     )
     what = ", ".join(names)
     return over(
@@ -80,7 +82,7 @@ def from_disk(data: ive.Views, runs: int) -> dict:
         assert all(isinstance(x, ondisk.OnDisk) for x in disk.tensors.values())
         there = [partial(epoch, views.loader(BATCH, shuffle=True)) for views in (disk, data)]
         with patch.object(ondisk, "LARGE", 2**27):
-            took = in_turn(dict(zip(("disk", "memory"), there)), runs)
+            took = in_turn(dict(zip(("disk", "memory"), there)), runs, clock=process_time)
     more = f"{ms(took['memory'])} over {ms(took['disk'])}; from the system's cache"
     return over("an epoch of all views: rows in memory over rows on disk", took["memory"] / took["disk"], None, more)
 
@@ -91,7 +93,7 @@ def main(runs: int = 40) -> None:
     data = rows()
     told = [compared(data, list(SHAPES), runs), compared(data, ["behaviour"], runs), from_disk(data, runs)]
     note = (
-        f"Batches of {BATCH}, shuffled; medians of {runs} epochs in turn, one thread, no workers. What rows beyond "
+        f"Batches of {BATCH}, shuffled; medians of {runs} epochs in turn, core time, no workers. What rows beyond "
         "memory cost a training (0.8 of the throughput is asked for) is `tests/benchmarks/bigger.py`'s, by hand."
     )
     keep("loading", "Loading", "python tests/benchmarks/loading.py", told, note)
