@@ -90,7 +90,11 @@ def read(folder: str | Path) -> tuple[dict, dict, pd.DataFrame | None, dict]:
     tensors = {name: load(folder / f"{name}.npy") for name in index["views"]}
     masks = {n: folder / f"{n}.present.npy" for n in tensors}
     present = {n: _mask(path, n, tensors[n]) for n, path in masks.items() if path.exists()}
-    return tensors, present, frame(folder, index), descriptions(folder, index)
+    metadata = frame(folder, index)
+    rows = {name: len(x) for name, x in tensors.items()} | ({} if metadata is None else {"metadata": len(metadata)})
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"{folder} is damaged: all views must have the same number of rows, got {rows}")
+    return tensors, present, metadata, descriptions(folder, index)
 
 
 def contents(folder: Path) -> dict[str, Any]:

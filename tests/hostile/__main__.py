@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from found import FOUND
 from kinds import KINDS, Kind
 from spoilt import Way, ways
 
@@ -44,7 +45,7 @@ def reports(root: Path, name: str, kind: Kind) -> Iterator[dict[str, Any]]:
     ]:  # this process must have no threads when it forks
         raise RuntimeError(f"no good file of {name}: {told['raised']}: {told['message']}")
     path = Path(place.read_text())
-    for i, way in enumerate([*ways(name, root), GOOD]):
+    for i, way in enumerate([*ways(name, root), *FOUND.get(name, ()), GOOD]):
         folder = root / name / str(i)
         shutil.copytree(good, folder)
         spoilt = folder / path.relative_to(good)
