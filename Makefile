@@ -95,5 +95,5 @@ coverage: $(STAMP) ## the unit tests with coverage of lines and branches; about 
 	$(BIN)/python tests/mutation/lines.py
 
 clean:           ## remove the environment, caches and builds; recordings and runs stay
-	rm -rf $(VENV) .venv-matrix build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .venv-matrix .venv-peers build dist site docs/notebooks docs/api/ivekit.*.rst ivekit.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
