@@ -43,5 +43,5 @@ def noise(draw: Any, like: Tensor, sample_shape: Sequence[int] = ()) -> Tensor:
     rows, of = share
     copies = like.shape[0] // len(rows)  # a plan stacks the batch several times over
     drawn = draw(*sample_shape, copies, of, *like.shape[1:], **kind)
-    kept = drawn.index_select(len(sample_shape) + 1, rows.to(like.device))
+    kept = drawn.index_select(len(sample_shape) + 1, rows.to(like.device, non_blocking=True))
     return kept.flatten(len(sample_shape), len(sample_shape) + 1)

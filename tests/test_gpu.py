@@ -87,13 +87,21 @@ def test_without_noise_every_step_is_that_of_the_cpu():
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-3)
 
 
-@pytest.mark.parametrize("how", [{}, {"precision": "bfloat16"}, {"precision": "float16"}, {"compile": True}, {"accumulate": 2}],
-                         ids=["float32", "bfloat16", "float16", "compiled", "in two parts"])  # fmt: skip
-def test_throughput_and_memory(how):
+HOW: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
+    "compiled": {"compile": True},
+    "in two parts": {"accumulate": 2},
+}
+
+
+@pytest.mark.parametrize("name", HOW)
+def test_throughput_and_memory(name):
     data = rows(1024)
     made = model(data)
     torch.cuda.reset_peak_memory_stats()
-    steps, begun, n = ive.train(made, objective(), data, device="cuda", epochs=6, seed=0, **how), None, 0
+    steps, begun, n = ive.train(made, objective(), data, device="cuda", epochs=6, seed=0, **HOW[name]), None, 0
     for step in steps:
         if step.step == 2 * step.total // 6:  # two epochs to warm up
             torch.cuda.synchronize()
@@ -101,9 +109,7 @@ def test_throughput_and_memory(how):
         n += begun is not None
     torch.cuda.synchronize()
     seconds, peak = time.perf_counter() - float(begun or 0), torch.cuda.max_memory_allocated() / 1e6
-    print(
-        f"\n{how or 'float32'}: {n * 64 / seconds:.0f} rows/s, {1e3 * seconds / n:.1f} ms a step, {peak:.0f} MB at most"
-    )
+    print(f"\n{name}: {n * 64 / seconds:.0f} rows/s, {1e3 * seconds / n:.1f} ms a step, {peak:.0f} MB at most")
     assert step.loss.isfinite() and peak > 0
 
 

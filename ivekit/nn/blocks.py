@@ -64,6 +64,15 @@ def expect(x: Tensor, shape: Sequence[int | None], who: object) -> None:
         raise ValueError(f"{name} takes rows of shape ({wanted}), got {given}")
 
 
+def full(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Numbers in single precision at least: half is not enough for a variance, double stays double.
+
+    >>> full(torch.zeros(1, dtype=torch.bfloat16)).dtype, full(torch.zeros(1, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def mlp(inner: int, *widths: int) -> nn.Sequential:
     """Linear layers with GELU between them.
 

@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .blocks import Tokens, TransformerBlock, expect, mlp
+from .blocks import Tokens, TransformerBlock, expect, full, mlp
 from .conditioning import CrossAttention
 
 Coordinates = Sequence[Sequence[float | int]] | Float[Tensor, "n 3"]
@@ -150,7 +150,7 @@ class PointEncoder(nn.Module):
         """How many points lie around each anchor, and how much their values scatter there: how noisy they are."""
         amount = torch.where(here[:, None], near, -torch.inf).logsumexp(-1, keepdim=True).clamp(min=-10)
         with torch.autocast(near.device.type, enabled=False):  # a difference of squares needs all its digits
-            weights, values = near.float().softmax(-1), values.float()
+            weights, values = full(near).softmax(-1), full(values)
             scatter = (weights @ values.square() - (weights @ values).square()).clamp(min=0)
         return torch.cat([0.2 * amount, 0.5 * (scatter + 1e-3).log()], -1)
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..distributions import Delta, Mixture, Normal, product
-from .blocks import Tokens, mlp
+from .blocks import Tokens, full, mlp
 
 
 class Experts(nn.Module):
@@ -41,7 +41,7 @@ class Experts(nn.Module):
     ) -> tuple[Float[Tensor, "m b k"], Float[Tensor, "m b k"], Bool[Tensor, "m b"]]:
         """The experts' means and log variances, and which of them have anything to say."""
         each = [head(in_steps(tokens[name], self.steps)) for name, head in self.heads.items()]
-        mean, raw = (rearrange(x, "m b n k -> m b (n k)") for x in torch.stack(each).float().chunk(2, -1))
+        mean, raw = (rearrange(x, "m b n k -> m b (n k)") for x in full(torch.stack(each)).chunk(2, -1))
         return mean, 10 * torch.tanh(raw / 10), torch.stack([tokens[name].present for name in self.heads])
 
     def extra_repr(self) -> str:
@@ -161,7 +161,7 @@ class Fused(nn.Module):
 
     def forward(self, tokens: dict[str, Tokens]) -> Normal | Delta:
         features, present = self._features(tokens)
-        each = rearrange(self.head(self.fusion(features, present)).float(), "(b n) k -> b n k", n=self.steps)
+        each = rearrange(full(self.head(self.fusion(features, present))), "(b n) k -> b n k", n=self.steps)
         here = torch.stack([tokens[name].present for name in self.names], 1).any(1, keepdim=True)
         if self.point:
             return Delta(torch.where(here, rearrange(each, "b n k -> b (n k)"), 0))
