@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 
-.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix kills mutants coverage clean
+.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix kills mutants coverage gpu clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -87,6 +87,9 @@ kills: $(STAMP)   ## kill what writes at 200 moments drawn by lot: does all stan
 mutants: $(STAMP) ## small changes made on purpose in metrics, distributions, objectives, explain: how many the tests notice
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.3'
 	$(BIN)/python tests/mutation
+
+gpu: $(STAMP)     ## on a machine with a GPU: whether all of it works there, and how fast
+	$(BIN)/python -m pytest -q -s -m gpu tests/test_gpu.py
 
 coverage: $(STAMP) ## the unit tests with coverage of lines and branches; about twice their time
 	$(BIN)/python -m coverage erase
