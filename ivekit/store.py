@@ -168,8 +168,10 @@ def frame(folder: Path, index: Mapping[str, Any]) -> pd.DataFrame | None:
         return None
     with reading(folder / "about.json"):
         heard = {c: pd.CategoricalDtype(**t) if isinstance(t, dict) else pandas_dtype(t) for c, t in dtypes.items()}
-    kinds = {c: t for c, t in heard.items() if isinstance(t, pd.CategoricalDtype)}
-    words = {c for c, t in dtypes.items() if (kinds[c].categories.dtype.kind in "OU" if c in kinds else t in AS_TEXT)}
+        kinds = {c: t for c, t in heard.items() if isinstance(t, pd.CategoricalDtype)}
+        words = {
+            c for c, t in dtypes.items() if (kinds[c].categories.dtype.kind in "OU" if c in kinds else t in AS_TEXT)
+        }
     with reading(folder / "metadata.tsv", "table") as path:
         how: Any = {_quoted(c): str if c in words else t for c, t in heard.items() if c in words or c in kinds}
         read: Any = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False, dtype=how)

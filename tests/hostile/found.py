@@ -59,9 +59,10 @@ FOUND: dict[str, list[Way]] = {
     ],
     "points": [Way("a point without a place", unplaced)],
     "nifti": [Way("a unit that there is not", at(123, b"\x07"))],
-    "rows.npy": NPY,
+    "rows.npy": [*NPY, Way("rows of another number", said(npy("(1, 4)", "'<f4'", bytes(16))))],
     "present.npy": [*NPY, Way("a mask of numbers", said(npy("(3,)", "'|u1'", bytes(3))))],
     "about.json": [
+        Way("categories that are none", put(r'"subject": "[a-z]+"', '"subject": {"categories": null}')),
         Way("a file of it that is a list", put(r'"files": \[', '"files": [["a"],')),
         Way("a view that is not there is described", put(r'"about": \{', '"about": {"b": 1,')),
         Way("a view of a long name", put(r'"views": \[', f'"views": ["{"a" * 5000}",')),
