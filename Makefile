@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FIRST  := $(firstword $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 
-.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix kills mutants coverage gpu clean
+.PHONY: help env demo test lint types browser lab notebooks notebooks-matrix site samples runs evidence bench sbom audit matrix fuzz kills mutants coverage gpu clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -80,6 +80,9 @@ audit: $(STAMP)  ## known weaknesses of the pinned packages, from a public datab
 
 matrix: $(STAMP) ## the tests that touch other packages, under the oldest and the newest versions of them
 	$(BIN)/python tests/matrix
+
+fuzz: $(STAMP)   ## ten thousand spoilt files of every format: is each read or refused? Goes on where it stopped
+	$(BIN)/python tests/fuzz
 
 kills: $(STAMP)   ## kill what writes at 200 moments drawn by lot: does all stand, go on, and end the same?
 	$(BIN)/python tests/kill --keep
