@@ -6,7 +6,7 @@ import gc
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from inspect import CO_OPTIMIZED
+from inspect import CO_OPTIMIZED, unwrap
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -98,12 +98,21 @@ def rebound(module: ModuleType, fresh: ModuleType, name: str) -> int:
         changed = [key for key, value in vars(old).items() if is_plain(value) and differ(value, vars(new).get(key))]
         for key in changed:
             setattr(old, key, vars(new)[key])
-        return len(changed)
+        return len(changed) + defaults(old, new)
     if name.startswith("__") or not is_plain(old) or not differ(old, new):
         return 0
     for other in [m for m in sys.modules.values() if isinstance(m, ModuleType)]:
         if vars(other).get(name) is old:
             setattr(other, name, new)
+    return 1
+
+
+def defaults(old: type, new: type) -> int:
+    """Takes over the defaults of a dataclass, which are those of the ``__init__`` that was written for it."""
+    ours, theirs = (unwrap(kind.__init__) for kind in (old, new))
+    if not isinstance(ours, FunctionType) or not differ(ours.__defaults__, theirs.__defaults__):
+        return 0
+    ours.__defaults__ = theirs.__defaults__
     return 1
 
 
