@@ -16,7 +16,13 @@ from jaxtyping import install_import_hook
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-collect_ignore_glob = ["*conftest.py"]  # they hold no doctests, and as modules they would all have one name
+collect_ignore_glob = [
+    "*conftest.py",  # they hold no doctests, and as modules they would all have one name
+    # scripts of environments of their own, which import what the tests' environment has not
+    "tests/benchmarks/encoders.py",
+    "tests/benchmarks/peers_*.py",
+    "tests/mutation/*.py",
+]
 
 if "ivekit" in sys.modules:
     raise RuntimeError("ivekit was imported before its shapes could be checked: see which pytest plugin imports it")
