@@ -149,3 +149,27 @@ def test_uncertain_terms_are_saved_with_the_objective():
     other = Objective(a=Uncertain(Waveform(rows())))
     other.load_state_dict(objective.state_dict())
     assert other.terms["a"].weight == objective.terms["a"].weight != 0.5
+
+
+def test_a_learned_weight_by_hand():
+    """Half the term over a variance of e, and half of that variance's logarithm."""
+    term = Uncertain(lambda out, views, step: torch.tensor([4.0, 0.0]))
+    nn.init.constant_(term.tenth, 0.1)
+    v = rows(2)
+    torch.testing.assert_close(term(constant(v), v, None), torch.tensor([2 / torch.e + 0.5, 0.5]))
+    torch.testing.assert_close(term.weight, torch.tensor(0.5 / torch.e))
+
+
+@pytest.mark.parametrize("power", [None, 0.25, 2.0])
+def test_a_compressed_spectrum_has_the_power_of_each_amplitude_at_its_phase(power):
+    x = 100 * noise(2, 1, 30)
+    kinds = WithPhase(1.0), WithPhase(power) if power else WithPhase()
+    plain, told = (torch.view_as_complex(kind(x).unflatten(-1, (-1, 2))) for kind in kinds)
+    torch.testing.assert_close(told.abs(), plain.abs() ** (power or 0.5), rtol=1e-4, atol=0)
+    torch.testing.assert_close(told / told.abs(), plain / plain.abs(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_share_is_one_however_small_the_features_are():
+    v = rows()
+    faint = Waveform(v, features=lambda x: 1e-3 * samples(x))
+    assert faint(constant(v), v, None).mean().item() == pytest.approx(1, rel=1e-3)
