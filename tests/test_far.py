@@ -82,14 +82,13 @@ def test_processes_of_which_one_is_killed_end_as_those_that_were_not(finished, t
     pd.testing.assert_frame_equal(one, two, rtol=1e-4)
 
     cut = launched(2, *LINE, "pause=0.1", "--resume", "--keep", "0", "--out", str(tmp_path / "cut"))
-    for rank, after in ((1, 4), (0, 18)):  # before the first epoch has ended, and within the second
-        while step_of(tmp_path / "cut") < after:
-            assert cut.poll() is None, "the run ended before its time"
-            time.sleep(0.02)
-        os.kill(workers(cut.pid)[rank], signal.SIGKILL)
-    errors = cut.communicate()[1]
+    while step_of(tmp_path / "cut") < 18:  # within the second epoch
+        assert cut.poll() is None, "the run ended before its time"
+        time.sleep(0.02)
+    os.kill(workers(cut.pid)[1], signal.SIGKILL)
+    errors = cut.communicate(timeout=600)[1]
     assert cut.returncode == 0, errors
-    assert errors.count("Signal 9 (SIGKILL)") == 2, errors
+    assert "exitcode: -9" in errors, errors
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
 
@@ -194,9 +193,7 @@ def test_a_row_of_nobody_is_in_no_part():
 
 def test_processes_that_see_other_folders_do_not_train_together(finished, monkeypatch):
     monkeypatch.setattr(sys.modules["ivekit.recipe.run"], "agreed", lambda number, device: 14)
-    with pytest.raises(
-        ValueError, match=r"finds step 42 in .*, and the first of them step 14: all must"
-    ):
+    with pytest.raises(ValueError, match=r"finds step 42 in .*, and the first of them step 14: all must"):
         run(Recipe(tiny_recipe.__file__, {"n": 300, "epochs": 3}), finished, resume=True)
 
 
