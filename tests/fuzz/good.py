@@ -83,5 +83,10 @@ def make(name: str, folder: Path, seed: int = 0) -> Path:
     kinds.rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     fixed = uuid.UUID(int=seed)
-    with patch("time.time", lambda: NOW), patch("uuid.uuid4", lambda: fixed), patch("uuid.uuid1", lambda: fixed):
+    with (
+        patch("time.time", lambda: NOW),
+        patch("time.asctime", lambda *_: "Tue Nov 14 22:13:20 2023"),  # MATLAB's files say when they were made
+        patch("uuid.uuid4", lambda: fixed),
+        patch("uuid.uuid1", lambda: fixed),
+    ):
         return KINDS[name].make(folder)
