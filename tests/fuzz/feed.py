@@ -52,6 +52,7 @@ class Good(NamedTuple):
 
     @classmethod
     def of(cls, name: str, root: Path) -> Good:
+        root = root.absolute()
         path = make(name, root / "good")
         files = _files(root / "good")
         others: dict[Path, list[bytes]] = {file: [] for file in files}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import h5py
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 import kinds  # noqa: E402
@@ -81,12 +83,14 @@ ALONE: dict[str, Callable[[Path], Any]] = {"bids": of_bids, "fmriprep": of_fmrip
 def make(name: str, folder: Path, seed: int = 0) -> Path:
     """A good file of a kind in a folder: the same bytes on every day and in every process."""
     kinds.rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
     folder.mkdir(parents=True)
     fixed = uuid.UUID(int=seed)
     with (
+        chdir(folder),  # imzML files say by which path they were written
         patch("time.time", lambda: NOW),
         patch("time.asctime", lambda *_: "Tue Nov 14 22:13:20 2023"),  # MATLAB's files say when they were made
         patch("uuid.uuid4", lambda: fixed),
         patch("uuid.uuid1", lambda: fixed),
     ):
-        return KINDS[name].make(folder)
+        return folder / KINDS[name].make(Path())
