@@ -88,12 +88,12 @@ def read(folder: str | Path) -> tuple[dict, dict, pd.DataFrame | None, dict]:
     if gone := [name for name in index.get("files", []) if not (folder / name).exists()]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(gone)}, which its about.json names")
     tensors = {name: load(folder / f"{name}.npy") for name in index["views"]}
-    masks = {n: folder / f"{n}.present.npy" for n in tensors}
-    present = {n: _mask(path, n, tensors[n]) for n, path in masks.items() if path.exists()}
     metadata = frame(folder, index)
     rows = {name: len(x) for name, x in tensors.items()} | ({} if metadata is None else {"metadata": len(metadata)})
     if len(set(rows.values())) > 1:
         raise ValueError(f"{folder} is damaged: all views must have the same number of rows, got {rows}")
+    masks = {n: folder / f"{n}.present.npy" for n in tensors}
+    present = {n: _mask(path, n, tensors[n]) for n, path in masks.items() if path.exists()}
     return tensors, present, metadata, descriptions(folder, index)
 
 

@@ -15,7 +15,7 @@ def forked(does: Callable[..., Any], *args: Any, **how: Any) -> int:
     try:
         does(*args, **how)
         os._exit(0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may get out into a copy of the caller
         traceback.print_exc()
         os._exit(1)
 

@@ -39,11 +39,14 @@ USE_EVERYTHING = {"recipe", "recipes", "__main__"}  # these put the parts togeth
 def allowed() -> dict[str, set[str]]:
     """Which of our modules each of our modules may import."""
     may = {name: set() for name in GROUND | ARRAYS}
-    may |= {"atomic": set(), "guard": set(), "store": {"atomic", "guard", "signal", "masks", "ondisk"}, "loader": set()}
+    may |= {"atomic": set(), "guard": set(), "fif": {"guard"}, "loader": set()}
+    may |= {"store": {"atomic", "fif", "guard", "signal", "masks", "ondisk"}}
     may |= {"views": {"store", "loader", "masks", "history"}}
     may |= {"ondisk": {"guard"}, "masks": {"ondisk"}, "history": {"signal"}}
     may |= {"noise": set(), "distributions": {"noise"}}
-    may |= {name: {"atomic", "guard", "views", "store", "ondisk", "history", "signal", "topomap"} for name in MAKERS}
+    may |= {
+        name: {"atomic", "fif", "guard", "views", "store", "ondisk", "history", "signal", "topomap"} for name in MAKERS
+    }
     above = GROUND | BENEATH | ARRAYS
     for row in ROWS:
         may |= {name: above | (MAKERS if name in USE_EVERYTHING else set()) for name in row}

@@ -39,6 +39,9 @@ def is_module(node: ast.expr) -> bool:
 
 
 def is_broad(handler: ast.ExceptHandler) -> bool:
+    """Whether it catches everything and may go on; what ends by raising only says it in other words."""
+    if isinstance(handler.body[-1], ast.Raise):
+        return False
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(kind is None or getattr(kind, "id", "") in {"Exception", "BaseException"} for kind in kinds)
 
@@ -111,6 +114,7 @@ def test_what_breaks_a_rule_is_found(source, found):
         "rearrange(x, 'b c t -> b t c')",
         "view(3)",
         "try:\n    f()\nexcept (OSError, ValueError):\n    pass",
+        "try:\n    f()\nexcept Exception as error:\n    raise ValueError('in our words') from error",
         "def _f():\n    return 1",
         "def f():\n    '''Words.'''\n" + "    x = 1\n" * FUNCTION,
     ],

@@ -592,11 +592,11 @@ def damage(folder: Path, how: str) -> None:
     [
         ("objects", ValueError, "film.npy cannot be read.*Python objects"),
         ("objects in a mask", ValueError, "film.present.npy cannot be read.*Python objects"),
-        ("pickle", ValueError, "film.npy cannot be read.*pickled"),
+        ("pickle", ValueError, "film.npy cannot be read.*magic string"),
         ("cut", ValueError, "film.npy cannot be read"),
         ("empty", ValueError, "film.npy is empty"),
         ("gone", FileNotFoundError, "lacks film.npy, which its about.json names"),
-        ("fewer rows", ValueError, r"same number of rows, got \{'table': 7, 'film': 3, 'label': 7\}"),
+        ("fewer rows", ValueError, r"same number of rows, got \{'table': 7, 'film': 3, 'label': 7, 'metadata': 7\}"),
         ("about cut", ValueError, "about.json cannot be read"),
         ("about gone", FileNotFoundError, "is not a saved Views folder: it has no about.json"),
         ("another program", ValueError, "its about.json is another program's"),
