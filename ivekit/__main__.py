@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch.distributed.rendezvous import rendezvous
 
 from . import io
 from .recipe import Recipe, export, interactive, is_first, load, parts, report, run, score
@@ -205,8 +206,8 @@ def _train(said: argparse.Namespace) -> None:
 
 
 def _run(recipe: Recipe, folder: Path, **how: Any) -> None:
-    if "RANK" in os.environ:  # the others wait while the first looks at validation rows and writes the report
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    if "RANK" in os.environ:
+        _meet()
     try:
         run(recipe, folder, **how)
         if is_first():
@@ -218,6 +219,18 @@ def _run(recipe: Recipe, folder: Path, **how: Any) -> None:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _meet() -> None:
+    """Joins the processes that torchrun began."""
+    store, rank, world = next(rendezvous("env://"))
+    if (
+        os.environ.get("GROUP_WORLD_SIZE") == "1"
+    ):  # torchrun keeps its store: call no dead of the last try
+        store = torch.distributed.PrefixStore(f"try {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+    # the others wait while the first looks at validation rows and writes the report
+    how: dict[str, Any] = dict(store=store, rank=rank, world_size=world, timeout=PATIENCE)
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **how)
 
 
 def _evaluate(said: argparse.Namespace) -> None:

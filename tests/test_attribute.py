@@ -141,7 +141,7 @@ def test_a_method_of_layers_is_refused(name, model, views):
         explain.attribute(model, views, latent, METHODS[name])
 
 
-@pytest.mark.parametrize("name", sorted(OTHER_INPUTS | {"Attribution"}))
+@pytest.mark.parametrize("name", sorted(OTHER_INPUTS & set(METHODS) | {"Attribution"}))
 def test_a_method_that_is_not_of_one_function_is_refused(name, model, views):
     with pytest.raises(ValueError, match="not made of a function alone|no way to attribute"):
         explain.attribute(model, views, latent, METHODS[name])

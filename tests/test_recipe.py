@@ -57,7 +57,7 @@ def test_settings_of_a_file_come_before_those_that_are_typed(tmp_path):
     ("typed", "says"),
     [
         ("latnt=3", "no setting 'latnt' in recipe tiny_recipe; did you mean 'latent'"),
-        ("zzz=3", "no setting 'zzz' in recipe tiny_recipe; there are batch_size, beta, data, device"),
+        ("zzz=3", "no setting 'zzz' in recipe tiny_recipe; there are accumulate, batch_size, beta, data"),
         ("latent", "settings are written name=value, got 'latent'"),
         ("latent=many", "setting latent is of kind int, such as 2; got 'many'"),
         ("latent=2.5", "setting latent is of kind int"),
