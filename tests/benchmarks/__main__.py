@@ -17,8 +17,8 @@ from time import perf_counter
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
-OURS = {"imports": [], "train": [], "loading": [], "evaluation": [], "explain": [], "metrics": [], "topomap": [],
-        "widgets": [], "scaling": ["--again"], "cost": []}  # fmt: skip
+OURS = {"imports": [], "train": [], "options": [], "loading": [], "evaluation": [], "explain": [], "metrics": [],
+        "topomap": [], "widgets": [], "scaling": ["--again"], "cost": []}  # fmt: skip
 THEIRS = {"peers_train": [], "peers_metrics": [], "encoders": []}
 
 

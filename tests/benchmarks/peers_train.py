@@ -262,9 +262,9 @@ def main(steps: int = 60) -> None:
         f"Three views of {ROWS} rows of noise, batches of {BATCH}, {LATENT} shared latents and, for DMVAE, 4 of each "
         "view. Ours is `train`, with its clipping, seeds and checks; the peers' steps are bare: their loss, its "
         "gradient and fused AdamW on batches that are cut as ours are, and nothing of their trainers. multivae's JMVAE "
-        "has a joint encoder beside the others, where ours multiplies the experts of the others: without convolutions "
-        "an encoder costs less than the algebra of four beliefs. multiviewae's DMVAE tells each view from each code, "
-        "ours from each subset's. torchvision, torchmetrics and Lightning, which the peers import, are stood in for. "
+        "has a joint encoder beside the others, where ours multiplies the experts of the others. multiviewae's "
+        "DMVAE tells each view from each code, ours from each subset's. torchvision, torchmetrics and Lightning, which "
+        "the peers import, are stood in for. "
         f"Seconds of one core, medians of {steps} steps in turn."
     )
     command = ".venv-peers/bin/python tests/benchmarks/peers_train.py"
