@@ -66,6 +66,7 @@ def tried(package: str, given: argparse.Namespace) -> None:
     if left:
         files = [str(HERE.parent / f"test_{name}.py") for name in TESTS[package].split()]
         options = ["-q", "-p", "no:cacheprovider", "--no-header", "--no-summary", "--disable-warnings"]
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # we have imported what its plugins are made of
         maps = ROOT / "build" / "mutation"
         if given.map:
             shutil.rmtree(maps, ignore_errors=True)
