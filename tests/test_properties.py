@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ivekit as ive
-from ivekit import Views
+from ivekit import Views, metrics
 from ivekit.distributions import LogNormal, Normal
 from ivekit.nn import MixtureOfExperts, ProductOfExperts, Tokens
 from ivekit.recipe import Recipe
@@ -190,3 +190,31 @@ def test_settings_that_are_printed_are_read_back(said):
         file.write(recipe.config())
         file.flush()
         assert Recipe.parse("ive", (), file.name).settings == recipe.settings
+
+
+# metrics and sensors -------------------------------------------------------------------------------------------
+
+
+@few
+@given(seeds, st.permutations(range(4)), st.lists(st.sampled_from([-3.0, 0.1, 1.0, 20.0]), min_size=4, max_size=4))
+def test_scores_know_neither_order_nor_scale_nor_sign_of_latents(seed, order, scales):
+    random = np.random.default_rng(seed)
+    factors = random.standard_normal((120, 2))
+    mixed = np.stack([factors[:, 0] + random.standard_normal(120), random.standard_normal(120)], 1)
+    codes = np.concatenate([factors, mixed], 1)
+    a, b = metrics.scores(codes, factors), metrics.scores((codes * scales)[:, order], factors)
+    assert {n: b[n] for n in a if np.ndim(a[n]) == 0} == pytest.approx({n: x for n, x in a.items() if np.ndim(x) == 0})
+
+
+@few
+@given(st.lists(names, min_size=1, max_size=5, unique=True), seeds, st.floats(1, 5000), st.floats(-10, 10))
+def test_sensors_come_back_with_the_rows(called, seed, sfreq, tmin):
+    random, n = np.random.default_rng(seed), len(called)
+    kinds = random.choice(["mag", "grad", "eeg", "misc"], n).tolist()
+    sensors = ive.Sensors(called, random.standard_normal((n, 2)), kinds, sfreq, tmin=tmin)
+    with tempfile.TemporaryDirectory() as folder:
+        Views({"meg": torch.zeros(2, n, 3)}, about={"meg": sensors}).save(f"{folder}/rows")
+        there = Views.open(f"{folder}/rows").about["meg"]
+    assert (there.names, there.kinds, there.units) == (sensors.names, sensors.kinds, sensors.units)
+    assert (there.sfreq, there.tmin) == (sfreq, tmin)
+    np.testing.assert_array_equal(there.pos, sensors.pos)
