@@ -224,9 +224,7 @@ def _run(recipe: Recipe, folder: Path, **how: Any) -> None:
 def _meet() -> None:
     """Joins the processes that torchrun began."""
     store, rank, world = next(rendezvous("env://"))
-    if (
-        os.environ.get("GROUP_WORLD_SIZE") == "1"
-    ):  # torchrun keeps its store: call no dead of the last try
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun keeps its store: call no dead of the last try
         store = torch.distributed.PrefixStore(f"try {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
     # the others wait while the first looks at validation rows and writes the report
     how: dict[str, Any] = dict(store=store, rank=rank, world_size=world, timeout=PATIENCE)

@@ -292,7 +292,7 @@ def values(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """What steps say, as plain numbers, read from the device in one go: step, epoch, lr, loss and its terms.
 
     >>> said = dict(loss=torch.tensor(1.5), terms={"nll": torch.tensor(0.5)}, lr=0.1, last_of_epoch=True, total=1)
-    >>> values([Step(step=1, epoch=0, **said, state=lambda: None)])
+    >>> values([Step(step=1, epoch=0, **said, skipped=torch.tensor(0), state=lambda: None)])
     [{'step': 1, 'epoch': 0, 'lr': 0.1, 'loss': 1.5, 'nll': 0.5}]
     """
     numbers = torch.stack([torch.stack([s.loss, *s.terms.values()]) for s in steps]).tolist()
