@@ -94,10 +94,8 @@ mutants: $(STAMP) ## small changes made on purpose in metrics, distributions, ob
 gpu: $(STAMP)     ## on a machine with a GPU: whether all of it works there, and how fast
 	$(BIN)/python -m pytest -q -s -m gpu tests/test_gpu.py
 
-coverage: $(STAMP) ## the unit tests with coverage of lines and branches; about twice their time
-	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run --branch --parallel-mode -m pytest tests ivekit
-	$(BIN)/python -m coverage combine
+coverage: $(STAMP) ## all tests with coverage of lines and branches; half as long again
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov=ivekit --cov-branch --cov-report=
 	$(BIN)/python tests/mutation/lines.py
 
 clean:           ## remove the environment, caches and builds; recordings and runs stay

@@ -26,7 +26,7 @@ def main(data: str = ".coverage") -> None:
     rows = [{"what": "all of ivekit", "asked": f"over {ASKED:g} %", **said(totals)}]
     low = sorted((told["percent_covered"], name) for name, told in files.items() if told["percent_covered"] < ASKED)
     rows += [{"what": name, **said(files[name])} for _, name in low]
-    note = "Unit tests and doctests; what notebooks run is not counted. Below the total: the files under the bar."
+    note = "Unit tests, doctests and notebooks. Below the total: the files under the bar."
     keep("coverage", "Lines and branches that the tests run", "make coverage", rows, note)
 
 
