@@ -11,6 +11,7 @@ import ivekit as ive
 from ivekit import explain
 from ivekit import nn as parts
 from ivekit.explain import imputers
+from ivekit.explain.shapley import antithetic
 from ivekit.models import MultimodalVAE, Outputs
 from ivekit.views import Views
 
@@ -99,6 +100,13 @@ def test_occlusion_is_captum_s_where_windows_overlap_and_stand_out(model, views)
     close(ours, explain.attribute_latents(model, views, attr.Occlusion, **said))
 
 
+@pytest.mark.parametrize(("window", "stride"), [((2, 1), (1,)), ((2,), (1, 1)), ((0,), (1,)), ((2,), (0,))])
+def test_a_window_has_a_size_and_a_step_along_each_axis_of_a_row(window, stride):
+    views = Views({"table": torch.zeros(2, 3)})
+    with pytest.raises(ValueError, match=r"does not fit rows of shape \(3,\)"):
+        explain.occlusion(nn.Identity(), views, lambda out: out["table"][:, 0], {"table": window}, {"table": stride})
+
+
 def test_gradients_are_captum_s(model, views):
     ours = explain.attribute_latents(model, views, n_steps=7)
     close(ours, explain.attribute_latents(model, views, attr.IntegratedGradients, n_steps=7))
@@ -112,6 +120,14 @@ def test_shapley_values_on_captum_s_orders_are_captum_s(model, views):
     ours = explain.attribute_latents(model, views, explain.shapley, groups=groups, orders=orders)
     settings = dict(groups=groups, n_samples=4, seed=3)
     close(ours, explain.attribute_latents(model, views, attr.ShapleyValueSampling, **settings))
+
+
+def test_orders_that_are_not_given_are_drawn_in_opposite_pairs_the_same_each_time(model, views):
+    groups = explain.groups(views, most=3)
+    orders = antithetic(sum(int(of.max()) + 1 for of in groups.values()), 4)
+    assert orders[1::2].equal(orders[::2].flip(1)) and not orders[0].equal(orders[2])
+    given = explain.shapley(model, views, shared, groups, orders=orders)
+    close(explain.shapley(model, views, shared, groups, samples=4), given)
 
 
 def test_all_orders_give_the_exact_values(model, views):

@@ -26,6 +26,11 @@ def is_permutation(turn: np.ndarray, tol: float = 0.05) -> bool:
     return bool((np.abs(turn).max(0) > 1 - tol).all() and (np.abs(turn).max(1) > 1 - tol).all())
 
 
+def criterion(x: np.ndarray) -> float:
+    """What varimax makes large."""
+    return float((x**2).var(0).sum())
+
+
 def test_every_rotation_is_orthogonal():
     factors, codes, _ = world("uniform")
     found = [
@@ -56,6 +61,13 @@ def test_unused_latents_do_not_lead_a_rotation_astray():
     assert rotations.readable((dead @ rotations.by_independence(dead[:300]))[300:], factors[300:]).min() > 0.9
 
 
+def test_a_latent_that_never_varies_stays_by_itself():
+    _, codes, back = world("uniform")
+    turn = rotations.by_independence(np.concatenate([codes, np.full((N, 1), 2.0)], 1))
+    np.testing.assert_allclose(np.abs(turn[-1]), [0, 0, 0, 0, 1], atol=1e-8)
+    assert is_permutation(back.T @ turn[:K, :K])
+
+
 @pytest.mark.filterwarnings("ignore:FastICA did not converge")  # there is nothing to find among normal ones
 def test_independence_finds_uniform_factors_and_cannot_find_normal_ones():
     _, codes, back = world("uniform")
@@ -69,14 +81,20 @@ def test_varimax_finds_latents_that_drive_different_things():
     simple = np.kron(np.eye(K), np.ones((6, 1))) + 0.1 * np.random.default_rng(0).standard_normal((6 * K, K))
     turn = rotations.random_rotation(K, np.random.default_rng(1))
     assert is_permutation(turn @ rotations.by_varimax(simple @ turn))
-
-    def criterion(x: np.ndarray) -> float:
-        return float((x**2).var(0).sum())
-
     dense = np.random.default_rng(2).standard_normal((40, K))
     best = criterion(dense @ rotations.by_varimax(dense))
     others = [criterion(dense @ rotations.random_rotation(K, np.random.default_rng(i))) for i in range(200)]
     assert best > max(others)
+
+
+def test_in_a_plane_varimax_finds_the_best_of_all_angles_at_once():
+    rng = np.random.default_rng(0)
+    angles = np.linspace(0, np.pi / 2, 1000)  # a quarter turn swaps the two latents
+    turns = np.array([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
+    for _ in range(20):
+        x = rng.standard_normal((30, 2)) * [1, 3] + 1
+        best = max(criterion(x @ turn) for turn in turns)
+        assert best * (1 - 1e-12) <= criterion(x @ rotations.by_varimax(x, sweeps=1)) < best * (1 + 1e-4)
 
 
 def test_the_check_passes_the_right_rotation_and_fails_a_random_one():

@@ -73,6 +73,11 @@ def test_peaks_at_the_ends_and_flat_courses_are_no_error():
     assert sources.latency(np.array([0.0, 1, 1, 1, 0]), np.arange(5.0)) == pytest.approx(1.5)
 
 
+def test_a_top_without_a_bend_is_at_its_sample():
+    below = np.nextafter(1.0, 0.0)  # so little below the top that the parabola has no bend left
+    assert sources.latency(np.array([0.0, below, 1.0, 1.0, 0.0]), np.arange(5.0)) == 2
+
+
 def test_courses_of_the_world_peak_when_they_are_said_to(world):
     for name, course in world.time_courses.items():
         assert sources.latency(course, TIMES) == pytest.approx(meg.EVOKED[name].latency, abs=0.006)
