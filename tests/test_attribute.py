@@ -239,6 +239,22 @@ def test_rows_explained_in_parts_are_the_rows_explained_at_once(model, views):
         torch.testing.assert_close(in_parts[name], at_once[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("n_groups", [1, 3])
+def test_lime_draws_fifty_samples_and_two_for_each_group(n_groups):
+    net, rows = Wrapped(nn.Identity()), []
+    net.register_forward_hook(lambda _, x, __: rows.append(len(x[0])))
+    groups = {"a": torch.arange(3).clamp(max=n_groups - 1)}
+    row = Views({"a": torch.ones(1, 3)})
+    explain.attribute(net, row, lambda out: out.z["said"].sum(1), attr.Lime, groups=groups)
+    assert sum(rows) == 1 + 50 + 2 * n_groups, "and the row itself, by which model and target are tried"
+
+
+def test_no_rows_are_nothing_to_explain(pair):
+    for method in (attr.IntegratedGradients, attr.FeatureAblation, attr.GradientShap):
+        with pytest.raises(ValueError, match="there are no rows to explain"):
+            explain.attribute(Linear(), pair[:0], lambda out: out.z["shared"][:, 0], method)
+
+
 def test_a_target_with_two_parameters_is_given_the_rows_explained(pair):
     def error(out: Outputs, rows: Views) -> torch.Tensor:
         return (out.z["shared"][:, 0] - rows["label"]).square()

@@ -9,6 +9,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from ivekit import KL, NLL, Objective, Views
+from ivekit.distributions import Delta
 from ivekit.explain import (
     Check,
     assigned,
@@ -30,9 +31,10 @@ from ivekit.explain import (
     shuffled_pairs,
     verdict,
 )
-from ivekit.explain.checks_input import rolled
+from ivekit.explain.checks_input import _noise, rolled
+from ivekit.explain.checks_model import _called, _exchanged, _informed, _passing
 from ivekit.explain.maps import answers, latent_of
-from ivekit.models import MultimodalVAE
+from ivekit.models import MultimodalVAE, Outputs
 from ivekit.nn import AttentionPool, Gaussian, MLPDecoder, MLPEncoder, ProductOfExperts
 from ivekit.synth import linear_gaussian
 from ivekit.training import train
@@ -205,6 +207,28 @@ def test_labels_pass_only_where_the_pairing_made_the_map(model, others, shuffled
         assert not check_labels(model, ROWS, LATENT, bad, again, DATA, others).passed
 
 
+def test_the_networks_of_the_labels_are_all_of_seeds_of_their_own():
+    """Two learn from the rows as they are, the others from rows whose views were paired anew."""
+    asked = []
+
+    def again(seed, data):
+        asked.append((seed, data is DATA))
+        return made(seed).eval()
+
+    check_labels(made(9).eval(), ROWS, LATENT, edges, again, DATA, draws=3)
+    assert sorted(as_it_is for _, as_it_is in asked) == [False] * 3 + [True] * 2
+    assert len({seed for seed, _ in asked}) == 5
+
+
+def test_all_ways_of_calling_networks_retrained_are_gone_through_unless_they_are_too_many():
+    """Of 12 there are 924 ways to call 6 so, one of which is how it is; of 14 there are 3432, and 999 are drawn."""
+    alike, blind = np.linspace(0.5, 0.9, 7), np.linspace(0.0, 0.4, 7)
+    assert len(_exchanged(alike[:6], blind[:6], 0)) == 923
+    assert len(_exchanged(alike[:1], blind[:1], 0)) == 1
+    drawn = _exchanged(alike, blind, 0)
+    assert len(drawn) == 999 and drawn.mean() == pytest.approx(0, abs=0.05), "called so by chance, none is better"
+
+
 def test_seeds_pass_where_training_anew_gives_the_same_map(model, others):
     check = check_stability(model, ROWS, LATENT, gradient, others)
     assert check.passed and check.value > 0.5 and len(check.null) == 6
@@ -239,6 +263,25 @@ def test_specificity_passes_only_where_latents_have_maps_of_their_own(model):
     rows = Views({"x": torch.randn(20, 4)})
     with pytest.raises(ValueError, match="give rivals="):
         check_specificity(logits, rows, lambda out: out[:, 0], gradient)
+
+
+def test_a_map_is_called_by_its_direction_however_much_the_rows_agree():
+    """Maps of the first question go to either side of their mean, which is short; those of the second are all alike."""
+    side = np.array([1.0, 1, -1, -1] * 2)
+    first = np.stack([np.full(8, 0.5), side * 0.75**0.5, np.zeros(8)], 1)  # 60 degrees from their mean, and
+    second = np.tile([0.5**0.5, 0, 0.5**0.5], (8, 1))  # 69 from the other, which is 1 long and not 0.5
+    called = _called(np.stack([first, second], 1), np.random.default_rng(0))
+    assert (called == [0, 1]).all()
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_names_inform_by_what_the_target_is_called_more_often_than_its_rivals(k):
+    mine = np.zeros(6, int)
+    assert _informed(np.tile(np.arange(k), (6, 1)), mine) == 1, "each map by its own name"
+    assert _informed(np.zeros((6, k), int), mine) == 0, "whatever is called so, the target is too"
+    assert _informed(np.tile([1, *[0] * (k - 1)], (6, 1)), mine) == -1, "all but the target are called so"
+    one = _informed(np.tile([1, 0, *range(2, k)], (6, 1)), mine)
+    assert one == pytest.approx(-1 / (k - 1)), "one rival of all is called so"
 
 
 # completeness, deletion, robustness, traversal ----------------------------------------------------------------------
@@ -315,6 +358,18 @@ def test_deletion_is_the_area_between_the_two_orders():
     assert (most == torch.tensor([False, True])).all() and (least == torch.tensor([True, False])).all()
 
 
+def test_deletion_reads_a_batch_of_rows_at_once_and_finds_the_same():
+    model, views, _ = quadratic(4)
+    put, sizes = (lambda name, x, keep: x * keep), []
+    hook = model.net.register_forward_hook(lambda _, x, __: sizes.append(len(x[0])))
+    at_once = check_deletion(model, views, first, gradient_times_input, put)
+    sizes.clear()
+    in_parts = check_deletion(model, views, first, gradient_times_input, put, batch_rows=8)
+    hook.remove()
+    assert max(sizes) == 8
+    assert in_parts.value == pytest.approx(at_once.value, rel=1e-4)
+
+
 def test_smooth_maps_are_not_held_against_salt_and_pepper():
     """Against other orders of their pixels, smooth maps that mean nothing pass too often; rolled, as they should."""
     t = torch.linspace(0, 6.3, 24)
@@ -354,11 +409,44 @@ def test_robustness_is_lost_by_maps_that_jump():
     assert not check_robustness(model, views, first, jumpy).passed
 
 
+def test_noise_is_a_part_of_each_element_s_spread_over_the_rows():
+    x = torch.tensor([0.0, 1.0, 1000.0]) * torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) + 7
+    noise = _noise(x, 0.02, torch.Generator().manual_seed(0))
+    most = noise.abs().amax(0) / torch.tensor([1.0, 1.0, 1000.0])
+    assert most[0] == 0, "what never varies does not move"
+    torch.testing.assert_close(most[1:], torch.full((2,), 0.02), rtol=0.1, atol=0)
+    alone = _noise(torch.tensor([[0.0, 10.0]]), 0.02, torch.Generator().manual_seed(0))
+    assert alone.isfinite().all() and (alone != 0).all(), "of a single row, its own numbers are the spread"
+    assert alone.abs().max() <= 0.02 * 50**0.5
+
+
 def test_traversal_passes_for_a_latent_that_is_decoded_and_found_again(model):
     check = check_traversal(model, ROWS, LATENT, data=DATA)
     assert check.passed, check.note
     assert not check_traversal(made(3).eval(), ROWS, LATENT, data=DATA).passed
     assert not check_traversal(model, ROWS, LATENT, step=8.0, data=DATA).passed, "far from all data"
+
+
+class Same(nn.Module):
+    """A row is its own code, and is decoded as it is."""
+
+    def encode(self, views):
+        return {"shared": Delta(views["x"])}
+
+    def decode(self, z, context=None):
+        return {"x": Delta(z["shared"])}
+
+    def forward(self, views: Views) -> Outputs:
+        return Outputs(self.encode(views), {"shared": views["x"]}, {})
+
+
+def test_a_latent_that_is_decoded_as_it_was_moved_leaves_every_margin_whole():
+    generator = torch.Generator().manual_seed(0)
+    inner, data = (Views({"x": sd * torch.randn(100, 2, generator=generator)}) for sd in (0.1, 3.0))
+    check = check_traversal(Same(), inner, LATENT, data=data)
+    assert check.value == pytest.approx(1, abs=1e-5) and "100% of the codes where others are" in check.note
+    far = check_traversal(Same(), inner, LATENT, step=100.0, data=data)
+    assert far.value == pytest.approx(1 - 1 / 0.05) and not far.passed, "all of the codes are outside"
 
 
 # chance ---------------------------------------------------------------------------------------------------------------
@@ -420,7 +508,5 @@ def test_the_verdict_corrects_for_the_number_of_checks():
 
 
 def test_nothing_is_won_by_a_rounding_error():
-    from ivekit.explain.checks_model import _passing
-
     assert not _passing(Check("tie", 1.0, np.full(2, 1 - 1e-15))).passed
     assert _passing(Check("ahead", 1.0, np.full(2, 0.99))).passed

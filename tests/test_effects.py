@@ -155,11 +155,23 @@ def test_what_does_not_fit_is_named():
     model, views, factors = world()
     with pytest.raises(ValueError, match="299 rows of the factor 'size' for 300 rows"):
         explain.match_effects(model, views, factors[1:])
+    with pytest.raises(ValueError, match="300 rows of the factor 'size' for 299 rows"):
+        explain.match_effects(model, views[1:], factors)
     with pytest.raises(ValueError, match="1 rows of the factor 'size' are no numbers"):
         explain.factor_effects(views, factors.assign(size=factors["size"].where(factors.index > 0)))
     still = views.replace(code=torch.zeros(300, 3))
     with pytest.raises(ValueError, match=r"0 latents of \['shared'\] are active"):
         explain.check_effect(model, still, ("shared", 0), factors["size"].to_numpy(), truth(factors)["size"])
+
+
+def test_a_column_that_never_varies_changes_nothing():
+    model, views, factors = world()
+    model.table = torch.cat([TABLE, torch.zeros(3, 1)], 1)
+    wide = views.replace(table=torch.cat([views["table"], torch.full((300, 1), 5.0)], 1))
+    for index, name in enumerate(["size", "side"]):
+        effect = {name: {"table": torch.cat([truth(factors)[name]["table"], torch.zeros(1)])}}
+        row = cell(explain.match_effects(model, wide, factors, effect, starts=range(5), draws=50), index, name, "table")
+        assert row.r == pytest.approx(1, abs=1e-5) and row.gain == pytest.approx(1, abs=1e-4)
 
 
 def test_a_simulator_knows_what_its_factors_do_in_each_trial():
@@ -192,3 +204,17 @@ def test_a_code_that_no_trial_has_is_outside():
     assert (found[:, 0] < 0.3).all() and found[0, 1] < 1 < found[1, 1]
     with pytest.raises(ValueError, match=r"codes of \{'shared': 2\} are needed, got \{'shared': 3\}"):
         region.far({"shared": torch.zeros(1, 3)})
+
+
+def test_along_a_latent_the_limit_is_where_99_of_100_codes_of_a_normal_distribution_are():
+    """2.576 standard deviations from the middle on either side; along a direction, of the codes seen from there."""
+    sd = torch.tensor([2.0, 0.5])
+    region = explain.Support({"shared": 2}, torch.tensor([1.0, 0.0]), torch.diag(1 / sd.square()), limit=3.0)
+    z = {"shared": torch.tensor([1.0, 0.0]) + 2.5758 * torch.tensor([[2.0, 0.0], [-1.0, 9.0], [0.0, 0.5], [0.0, 0.0]])}
+    torch.testing.assert_close(region.along(z, ("shared", 0)), torch.tensor([1.0, 0.5, 0, 0]), rtol=1e-4, atol=1e-6)
+    s = 0.5**0.5  # of the sum of both the variance is (4 + 0.25) / 2
+    torch.testing.assert_close(
+        region.along(z, ("shared", torch.tensor([s, s])))[2], torch.tensor(0.5 / 4.25**0.5), rtol=1e-4, atol=1e-6
+    )
+    half = explain.Support(region.blocks, region.centre, region.precision, 3.0, share=0.5)
+    assert float(half.along(z, ("shared", 0))[0]) == pytest.approx(2.5758 / 0.67449, rel=1e-4)

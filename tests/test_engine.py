@@ -186,6 +186,25 @@ def test_bytes_can_be_removed_but_have_no_gradient():
         explain.integrated_gradients(model, views, shared)
 
 
+def test_an_encoder_that_says_its_parts_is_split_where_it_says(model, views):
+    """`SensorBasis` begins with what is affine; so do standardising and pooling before a film's encoder."""
+    standardised = model.standardise(views)
+    for name in ("meg", "video"):
+        half = explain.engine.split(model, name)
+        x = views[name][:2]  # the third film is missing
+        torch.testing.assert_close(half.after(half.affine(x)), model.encoders[name](standardised[name][:2]))
+        (one, other), middle = half.affine(x), half.affine(x.mean(0, keepdim=True))[0]
+        torch.testing.assert_close(one + other, 2 * middle, rtol=1e-4, atol=1e-4)
+    meg = explain.engine.split(model, "meg").affine(views["meg"])
+    torch.testing.assert_close(meg, model.encoders["meg"].affine(standardised["meg"]))
+
+
+def test_parts_hold_as_many_bytes_as_they_may_and_one_thing_at_least():
+    said = lambda n, each, bytes_: [len(part) for part in explain.engine.in_parts(n, each, bytes_ / 1e6)]  # noqa: E731
+    assert said(5, 1, 2) == [2, 2, 1] and said(5, 2, 4) == [2, 2, 1]
+    assert said(3, 9, 4) == [1, 1, 1] and said(3, 0, 4) == [3] and said(0, 1, 4) == []
+
+
 # what takes the place of what is removed ---------------------------------------------------------------------------
 
 

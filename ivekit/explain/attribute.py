@@ -64,6 +64,8 @@ def attribute(
     Attribution of 4 rows by InputXGradient, baseline: none; completeness is not promised
       a  (4, 3)
     """
+    if not len(views):
+        raise ValueError("there are no rows to explain")
     layer = kwargs.pop("layer", None)
     with at_rest(model) as device, seeded(seed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="captum")
@@ -168,7 +170,7 @@ class _Call:
         rows = torch.arange(len(self.inputs[0]), device=self.inputs[0].device)
         with torch.no_grad():  # what is wrong with model or target is said before the method is tried
             self.f(*(x[:1] for x in self.inputs), rows[:1])
-        for some in rows.tensor_split(max(1, math.ceil(len(rows) / self._at_once()))):
+        for some in rows.tensor_split(math.ceil(len(rows) / self._at_once())):
             inputs = tuple(x[some] for x in self.inputs)
             try:
                 # captum makes some masks of windows on the CPU, wherever the rows are
