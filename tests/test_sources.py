@@ -19,6 +19,11 @@ def world() -> synth.World:
     return synth.audiovisual(n_trials=8, n_subjects=1)
 
 
+@pytest.fixture(scope="module")
+def grads() -> synth.World:
+    return synth.audiovisual(n_trials=8, n_subjects=1, kinds=("mag", "grad"))
+
+
 def test_a_true_field_leads_to_its_source(world):
     sensors, noise = world.views.about["meg"], np.diag(np.full(102, 100.0**2))
     at_rest = meg._lead_field(("mag",), (0.0,) * 6)  # the fields of a world are those of displaced heads
@@ -44,10 +49,19 @@ def test_moments_keep_the_strength_of_the_field(world):
     assert 1 < one.moment < 300  # nAm: an evoked field is some tens of nAm (Hämäläinen et al., 1993)
 
 
-def test_gradiometers_are_in_their_own_unit():
-    grads = synth.audiovisual(n_trials=8, n_subjects=1, kinds=("mag", "grad"))
+def test_gradiometers_are_in_their_own_unit(grads):
     found = sources.dipole_error(grads.topographies["motion"], grads.views.about["meg"], grads.places["motion"])
     assert found < 8  # the one subject's head is turned and moved
+
+
+def test_the_noise_weighs_magnetometers_and_gradiometers_in_their_units(grads):
+    sensors, field = grads.views.about["meg"], grads.topographies["motion"]
+    level = np.where(np.array(sensors.info.get_channel_types()) == "mag", 20.0, 5.0)  # fT and fT/cm
+    heard = field + 0.2 * np.abs(field).max() * np.random.default_rng(0).standard_normal(len(field))
+    usual, given = sources.fit_dipole(heard, sensors), sources.fit_dipole(heard, sensors, np.diag(level**2))
+    np.testing.assert_allclose(given.place, usual.place, atol=1e-4)
+    other = sources.fit_dipole(heard, sensors, np.diag((25 - level) ** 2))  # the other way round
+    assert np.linalg.norm(other.place - usual.place) > 5e-3
 
 
 def test_a_rank_one_pattern_is_its_field_and_course():
