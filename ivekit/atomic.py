@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -51,8 +52,8 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
             _settle(new)
             _put(new, path, folder / "old")
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
             lock.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -119,8 +120,8 @@ def sweep(folder: Path) -> None:
     """
     for left in _left(folder):
         with suppress(OSError, ImportError), (left / "lock").open("a") as lock:
-            if not _locked(lock):
-                continue
+            if not _locked(lock) or (left / "lock").read_text() not in ("", platform.node()):
+                continue  # somebody writes; of another machine's lock some file systems do not tell
             if (left / "old").exists() and not _place(left).exists():
                 (left / "old").rename(_place(left))
             shutil.rmtree(left, ignore_errors=True)
@@ -168,6 +169,8 @@ def _claimed(path: Path) -> tuple[Path, IO[str]]:
             if not (_locked(lock) and (folder / "lock").exists()):
                 lock.close()
                 continue
+            lock.write(platform.node())
+            lock.flush()
         return folder, lock
 
 

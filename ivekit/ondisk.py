@@ -77,7 +77,8 @@ class OnDisk(Tensor):
         changes = name in ("__setitem__", "__set__") or name[-1] == "_" and not name.endswith("__")
         if changes and _holds(args[:1]) or _holds(kwargs.get("out")):
             raise ValueError(f"{name}: a tensor on disk cannot be changed, but its clone() can")
-        if name == "cat" and not kwargs.get("dim", args[1] if len(args) > 1 else 0) and (one := _of_one_file(args[0])):
+        by_rows = name == "cat" and args and kwargs.keys() <= {"dim"} and (*args[1:], *kwargs.values()) in ((), (0,))
+        if by_rows and (one := _of_one_file(args[0])):
             return one[0].of(torch.cat([part.rows for part in one]))
         args, kwargs = tree_map_only(OnDisk, OnDisk.whole, (args, kwargs))
         return func(*args, **kwargs)

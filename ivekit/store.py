@@ -108,7 +108,7 @@ def contents(folder: Path) -> dict[str, Any]:
                 raise ValueError("it names no views, or does not say what they are")
             for name in index["views"]:
                 _refuse_path(name)
-            if odd := [name for name in index.get("files", []) if not _is_file_name(name)]:
+            if odd := [name for name in index.get("files", []) if not _is_file_name(name, 255)]:
                 raise ValueError(f"{odd[:3]} cannot be files of it")
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} is not a saved Views folder: it has no about.json") from None
@@ -201,9 +201,9 @@ def _refuse_path(name: str) -> None:
         raise ValueError(f"a view's name becomes a file's name, and {name!r} cannot be one")
 
 
-def _is_file_name(name: Any) -> bool:
+def _is_file_name(name: Any, longest: int = LONGEST) -> bool:
     text = isinstance(name, str) and bool(name) and "\0" not in name
-    return text and Path(name).name == name and len(os.fsencode(name)) <= LONGEST
+    return text and Path(name).name == name and len(os.fsencode(name)) <= longest
 
 
 def _say(name: str, what: Any, info: Path) -> Any:

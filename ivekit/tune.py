@@ -28,6 +28,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from .baselines import held_out
 from .recipe import Recipe, parts, run
+from .recipe.folder import read_settings
 from .recipe.rows import few
 from .training import train
 from .views import Views
@@ -107,6 +108,8 @@ def tune(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _check(recipe, searched, sampler, trials, folds, processes)
+    if sampler == "grid":
+        trials = min(trials, math.prod(map(len, searched.values())))
     where = _where(folder, storage)
     study, first = _joined(recipe, searched, folder, where, folds, processes)
     jobs = [
@@ -118,6 +121,10 @@ def tune(
     with _alone(folder / "best.lock") as mine:
         if mine and not (folder / "best" / "report.html").exists():  # the last that a run writes
             run(best, folder / "best", resume=True, disable=True)
+        elif mine and not _is_of(best, read_settings(folder / "best")):
+            raise ValueError(
+                f"{folder / 'best'} was the best earlier: move it away, and the same command runs what is now"
+            )
     return table(folder, recipe.name, storage)
 
 
@@ -210,16 +217,18 @@ def _alone(path: Path, wait: bool = False) -> Iterator[bool]:
 
 def _at_once(jobs: list[tuple], study: Any) -> None:
     """A process a job; one that is killed leaves its trials to the others."""
-    pools = [ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for _ in jobs]
+    killed, pools = 0, [ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for _ in jobs]
     for ended in [pool.submit(_work, *job) for pool, job in zip(pools, jobs)]:
         try:
             ended.result()
         except BrokenProcessPool:
+            killed += 1
             log.warning("a process that worked on the study was killed")
     for pool in pools:
         pool.shutdown()
-    if not _finished(study):
-        raise ValueError("all processes that worked on the study were killed, and no trial is done")
+    if killed == len(jobs):
+        done = len(_finished(study))
+        raise ValueError(f"all processes of the search were killed; {done} trials are done, the same command goes on")
 
 
 def _work(
@@ -295,7 +304,9 @@ def _draw(trial: Any, name: str, among: list | Range) -> Any:
 
 def _sampler(optuna: Any, sampler: str, searched: Space, seed: int) -> Any:
     if sampler == "grid":
-        return optuna.samplers.GridSampler({name: list(among) for name, among in searched.items()}, seed=seed)
+        grid = optuna.samplers.GridSampler({name: list(among) for name, among in searched.items()}, seed=0)
+        grid.reseed_rng()  # its points have the same numbers in every process; which is taken next is drawn
+        return grid
     return {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[sampler](seed=seed)
 
 
@@ -312,6 +323,12 @@ def _check(recipe: Recipe, searched: Space, sampler: str, trials: int, folds: in
         if not isinstance(among, Range) and not len(among):
             raise ValueError(f"there is nothing to choose from for {name}")
         Recipe(recipe.path, recipe.settings | {name: among[0]})  # refuses what the recipe does not take
+
+
+def _is_of(recipe: Recipe, settings: Mapping[str, Any]) -> bool:
+    """Whether a run with these settings, as they are stored, is of this recipe with its own."""
+    now = json.loads(json.dumps(recipe.settings))
+    return all(settings.get(name, value) == value for name, value in now.items() if name != "device")
 
 
 def _fixed(recipe: Recipe, searched: Space) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class Csv:
         if head != header and first > 1:
             raise ValueError(f"{self.path} is of another run: it has {head.strip()}, this one {header.strip()}")
         place = self.columns.index(self.key)
-        kept = [line for line in lines if int(line.split(",")[place]) < first] if head == header else []
+        kept = [line for line in lines if int(next(csv.reader([line]))[place]) < first] if head == header else []
         with whole(self.path) as new:
             new.write_text(header + "".join(kept), encoding="utf-8")
 

@@ -170,7 +170,12 @@ class Sensors:
             kept = mne.io.read_info(info, verbose="error")
         pos = np.array([[np.nan if v is None else v for v in p] for p in said["pos"]], float)
         later = tuple(said.get("history", ())), tuple(said.get("units", ()))  # what older folders do not hold
-        if odd := [word for words in (said["names"], said["kinds"], *later) for word in words if type(word) is not str]:
+        if odd := [
+            word
+            for words in (said["names"], said["kinds"], *later)
+            for word in words
+            if not isinstance(word, str | int | float)
+        ]:
             raise ValueError(f"names, kinds, history and units are words, got {odd[0]!r}")
         if not isinstance(said["sfreq"], int | float) or not isinstance(said["tmin"], int | float):
             raise ValueError(f"sfreq and tmin are numbers, got {said['sfreq']!r} and {said['tmin']!r}")

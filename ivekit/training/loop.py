@@ -91,7 +91,7 @@ def train(
     together : a column of the metadata, such as "trial", whose rows stay side by side in a batch, in their order.
     accumulate : the rows of a step go through the model in so many parts, one after another, which takes less memory:
         the step is that of all rows at once, up to rounding, with the same noise for each row. What is of a batch and
-        not of a row (batch normalisation, free bits, total correlation) is of a part.
+        not of a row (batch normalisation, free bits, total correlation, the draws of `torch.nn.Dropout`) is of a part.
     compile : True for `torch.compile` with the noise of an uncompiled run, or a function that makes of the module
         the one to call, such as ``functools.partial(torch.compile, mode="reduce-overhead")``, which takes CUDA graphs.
     seed : of noise and order; None draws one. start : a `State` to go on from; its seed holds.
@@ -197,6 +197,7 @@ class _Run:
             self.scheduler.load_state_dict(state.scheduler)
         self.scaler.load_state_dict(state.scaler)
         self.step, self.epoch_loss = state.step, state.epoch_loss.to(self.device)
+        self.skips = Skips(self.both.modules(), self.device)  # what a bad step puts back is what was loaded
 
     def backward(self, loss: Float[Tensor, ""]) -> None:
         """Adds to the gradient."""
@@ -222,7 +223,8 @@ class _Run:
             if self.scheduler:
                 self.scheduler.step()
             return
-        self.epoch_loss += loss.nan_to_num(0, 0, 0)
+        mean = self.epoch_loss / ((self.step - 1) % len(self.loader))  # a bad step counts as the mean so far
+        self.epoch_loss += torch.where(loss.isfinite(), loss, mean)
         if last_of_epoch:
             self.scheduler.step(read(self.epoch_loss) / len(self.loader))
             self.epoch_loss.zero_()
