@@ -132,7 +132,7 @@ def table(folder: str | Path, name: str, storage: str | None = None) -> pd.DataF
     """The finished trials of a recipe's study, the best first: number, score and what was drawn."""
     folder = Path(folder)
     study = _optuna().load_study(study_name=_name(folder, name, storage), storage=_opened(_where(folder, storage)))
-    done = [trial for trial in study.trials if trial.value is not None]
+    done = [trial for trial in study.trials if trial.value is not None and trial.datetime_complete]
     rows = [{"trial": t.number, "score": t.value, **t.params} for t in done]
     return pd.DataFrame(rows).sort_values(["score", "trial"], ascending=[False, True], ignore_index=True)
 
@@ -255,7 +255,7 @@ def _work(
 
 def _finished(study: Any) -> list[Any]:
     """The trials that are done, in the order in which they were."""
-    done = [trial for trial in study.trials if trial.value is not None]
+    done = [trial for trial in study.trials if trial.value is not None and trial.datetime_complete]
     return sorted(done, key=lambda trial: (trial.datetime_complete, trial.number))
 
 
