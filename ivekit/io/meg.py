@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from einops import repeat
 
+from ..guard import reading
 from ..signal import Sensors
 from ..signal.sampling import Number
 from ..views import Views
@@ -80,7 +82,8 @@ def read_meg(
     cut = _trials(recording, every, band, events, event_id, (tmin, tmax), sfreq)
     cut = resampled(cut, sfreq, (tmin, tmax), recording.name)
     cut = cropped(from_baseline(cut, baseline, recording.name), tmin, tmax, recording.name)
-    return _views(cut, {view: [every.index(i) for i in found] for view, found in chosen.items()})
+    with reading(recording.path) if recording.path else nullcontext():  # where MNE cannot place the sensors
+        return _views(cut, {view: [every.index(i) for i in found] for view, found in chosen.items()})
 
 
 def _trials(
