@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -120,8 +119,8 @@ def sweep(folder: Path) -> None:
     """
     for left in _left(folder):
         with suppress(OSError, ImportError), (left / "lock").open("a") as lock:
-            if not _locked(lock) or (left / "lock").read_text() not in ("", platform.node()):
-                continue  # somebody writes; of another machine's lock some file systems do not tell
+            if not _locked(lock):
+                continue
             if (left / "old").exists() and not _place(left).exists():
                 (left / "old").rename(_place(left))
             shutil.rmtree(left, ignore_errors=True)
@@ -169,8 +168,6 @@ def _claimed(path: Path) -> tuple[Path, IO[str]]:
             if not (_locked(lock) and (folder / "lock").exists()):
                 lock.close()
                 continue
-            lock.write(platform.node())
-            lock.flush()
         return folder, lock
 
 
