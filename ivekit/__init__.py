@@ -2,6 +2,7 @@
 
 from importlib import import_module as _import_module
 
+from .memory import keep_freed as _keep_freed
 from .models import Conditional, MultimodalVAE, Outputs, Plan
 from .objectives import AR1, KL, NLL, Cyclical, Linear, Objective, SubsetKL
 from .signal import RobustZScore, Sensors, Standardise, Whiten, ZScore
@@ -9,6 +10,7 @@ from .training import Step, evaluate, latents, log_evidence, train
 from .views import Views
 
 __version__ = "0.1.0"
+_keep_freed()
 
 _PARTS = (
     "baselines", "distributions", "explain", "io", "metrics", "nn", "plans", "recipe", "report", "signal", "synth",

@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[1] / "ivekit"
 GROUND = {"views", "distributions", "signal"}
 ARRAYS = {"metrics", "viz", "topomap"}  # know only arrays, so whoever is not on the ground may use them
 MAKERS = {"io", "synth"}
-BENEATH = {"atomic", "guard", "fif", "store", "loader", "masks", "ondisk", "history", "noise"}  # what views are made of
+BENEATH = {  # what views are made of
+    "atomic", "guard", "fif", "store", "loader", "masks", "memory", "ondisk", "history", "noise",
+}  # fmt: skip
 ROWS = [
     {"nn"},
     {"models"},
@@ -39,7 +41,7 @@ USE_EVERYTHING = {"recipe", "recipes", "__main__"}  # these put the parts togeth
 def allowed() -> dict[str, set[str]]:
     """Which of our modules each of our modules may import."""
     may = {name: set() for name in GROUND | ARRAYS}
-    may |= {"atomic": set(), "guard": set(), "fif": {"guard"}, "loader": set()}
+    may |= {"atomic": set(), "guard": set(), "memory": set(), "fif": {"guard"}, "loader": set()}
     may |= {"store": {"atomic", "fif", "guard", "signal", "masks", "ondisk"}}
     may |= {"views": {"store", "loader", "masks", "history"}}
     may |= {"ondisk": {"guard"}, "masks": {"ondisk"}, "history": {"signal"}}

@@ -66,5 +66,5 @@ def test_every_public_module_has_a_page():
     listed = set(re.findall(r"^   ivekit\.(\w+)$", (DOCS / "api" / "index.md").read_text(), re.MULTILINE))
     package = DOCS.parent / "ivekit"
     public = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
-    inside = set("__init__ __main__ atomic fif guard history loader masks noise ondisk recipes store".split())
+    inside = set("__init__ __main__ atomic fif guard history loader masks memory noise ondisk recipes store".split())
     assert listed == public - inside
