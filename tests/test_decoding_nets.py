@@ -323,6 +323,14 @@ def test_balanced_weights_make_rare_classes_count_as_much():
         balanced(torch.tensor([0, 2]))
 
 
+def test_a_row_without_a_label_counts_once_whatever_the_classes_are_called():
+    views = Views({"label": torch.tensor([0, 1, 1])}, present={"label": torch.tensor([True, True, False])})
+    for label in (0, 1, -1):  # what stands where there is none
+        spoilt = views.replace(label=torch.tensor([0, 1, label]))
+        term = ByClass(lambda out, views, step: torch.full((3,), 2.0), "label", [3.0, 0.5])
+        assert term(Outputs({}, {}, {}), spoilt, None).tolist() == [6, 1, 2]
+
+
 # what it costs -------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,7 @@ def test_balance_makes_views_count_alike():
     assert counts[0] == pytest.approx(math.prod(sizes) ** (1 / 3), rel=1e-4)
     assert balance(Views({"a": torch.zeros(3, 5), "b": torch.zeros(3, 5)})) == {"a": 1, "b": 1}
     assert balance(Views({"a": torch.zeros(3)})) == {"a": 1}
+    assert balance(Views({"a": torch.zeros(3, 3), "b": torch.zeros(3, 7)})) == {"a": 1.527525, "b": 0.654654}
 
 
 def test_weights_for_what_is_not_there_are_refused():

@@ -173,3 +173,13 @@ def test_a_share_is_one_however_small_the_features_are():
     v = rows()
     faint = Waveform(v, features=lambda x: 1e-3 * samples(x))
     assert faint(constant(v), v, None).mean().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_a_channel_that_no_training_row_has_counts_in_its_own_unit():
+    v = rows()
+    never = torch.ones(40, 2, T, dtype=torch.bool)
+    never[:, 1] = False
+    term = Waveform(v.replace(acc=torch.where(never, v["acc"], torch.nan)).masked(acc=never))
+    told = said(ecg=v["ecg"], acc=v["acc"] + torch.tensor([0.0, 2.0])[:, None])
+    cost = term(told, v, None)
+    torch.testing.assert_close(cost, torch.full((40,), 4.0 / 2), rtol=0.02, atol=0)  # of two views, and of E = T

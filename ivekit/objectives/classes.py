@@ -26,9 +26,10 @@ def balanced(labels: Int[Tensor, "b"], n_classes: int | None = None) -> list[flo
 
 
 class ByClass:
-    """A term whose rows count by their class, ``w_{label} term``.
+    """A term whose rows count by their class, ``w_{label} term``; a row without a label counts once.
 
-    term : any, such as ``NLL()``. view : of labels. weights : one a class, such as `balanced` of the training rows.
+    term : any, such as ``NLL()``. view : of labels. weights : one a class, such as `balanced` of the training rows (1
+        on the average of these).
 
     >>> ByClass(torch.zeros, "label", [1.0, 2.0])
     ByClass(label, [1.0, 2.0])
@@ -43,4 +44,4 @@ class ByClass:
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
         labels, here = views[self.view], views.rows_present(self.view)
         weight = torch.tensor(self.weights).to(labels.device, non_blocking=True)[torch.where(here, labels, 0)]
-        return weight * self.term(out, views, step)
+        return torch.where(here, weight, 1) * self.term(out, views, step)
