@@ -13,8 +13,8 @@ import math
 import multiprocessing
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +36,7 @@ from .views import Views
 log = logging.getLogger("ivekit.tune")
 SAMPLERS = ("tpe", "random", "grid")
 HEARTBEAT = 60  # seconds between two signs of life that a trial gives to a database
-AGAIN = 2  # times that a trial is begun anew whose process died: it may be the trial that kills
+AGAIN = 2  # times that a trial is begun anew that died or ended in an error: it may be the trial that kills
 
 
 class Range(NamedTuple):
@@ -98,10 +98,12 @@ def tune(
 
     The score of a trial is the mean over views and metrics of `ivekit.baselines.held_out`: R2, or accuracy; one whose
     loss explodes scores minus infinity. The best are those of the first `trials` that were done. A trial whose process
-    died is begun anew when a database has had no sign of life for two minutes; in a journal others take its place.
+    died is begun anew when a database has had no sign of life for two minutes; in a journal others take its place. A
+    process that only slept goes on with the next trial: what it found in the one that others begin anew is not kept.
 
     Raises
     ------
+    Whatever a trial raises, once those beside it are done; the same command begins that trial anew and goes on.
     ImportError : without optuna (the extra "tune").
     ValueError : for settings that the recipe does not take, or a study of other settings.
     """
@@ -113,10 +115,10 @@ def tune(
     where = _where(folder, storage)
     study, first = _joined(recipe, searched, folder, where, folds, processes)
     jobs = [
-        (str(recipe.path), recipe.settings, dict(searched), where, study.study_name, trials, sampler, folds, first + i)
+        (str(recipe.path), recipe.settings, dict(searched), where, study.study_name, trials, sampler, folds, first, i)
         for i in range(processes)
     ]
-    _work(*jobs[0]) if processes == 1 else _at_once(jobs, study)
+    _work(*jobs[0]) if processes == 1 else _at_once(jobs, study, _over(first))
     best = Recipe(recipe.path, recipe.settings | _best(study, trials))
     with _alone(folder / "best.lock") as mine:
         if mine and not (folder / "best" / "report.html").exists():  # the last that a run writes
@@ -160,7 +162,7 @@ def _opened(where: str) -> Any:
 
 
 def _again(study: Any, trial: Any) -> None:
-    """Puts what a trial drew whose process died in the queue, for whoever asks next."""
+    """Puts what a trial drew that came to no end in the queue, for whoever asks next."""
     times = trial.user_attrs.get("again", 0)
     if times < AGAIN:
         drawn = dict(params=trial.params, distributions=trial.distributions, system_attrs=trial.system_attrs)
@@ -215,25 +217,36 @@ def _alone(path: Path, wait: bool = False) -> Iterator[bool]:
 # trials ---------------------------------------------------------------------------------------------------------
 
 
-def _at_once(jobs: list[tuple], study: Any) -> None:
-    """A process a job; one that is killed leaves its trials to the others."""
+def _at_once(jobs: list[tuple], study: Any, over: str) -> None:
+    """A process a job; one that is killed leaves its trials to the others, and after an error none begins another."""
     killed, pools = 0, [ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for _ in jobs]
-    for ended in [pool.submit(_work, *job) for pool, job in zip(pools, jobs)]:
-        try:
-            ended.result()
-        except BrokenProcessPool:
-            killed += 1
-            log.warning("a process that worked on the study was killed")
-    for pool in pools:
-        pool.shutdown()
+    try:
+        for ended in as_completed([pool.submit(_work, *job) for pool, job in zip(pools, jobs)]):
+            try:
+                ended.result()
+            except BrokenProcessPool:
+                killed += 1
+                log.warning("a process that worked on the study was killed")
+    except BaseException:
+        study.set_user_attr(over, True)
+        raise
+    finally:
+        for pool in pools:
+            pool.shutdown()
     if killed == len(jobs):
         done = len(_finished(study))
         raise ValueError(f"all processes of the search were killed; {done} trials are done, the same command goes on")
 
 
+def _over(call: int) -> str:
+    """What the study says when the processes of one call shall begin no further trial."""
+    return f"over {call}"
+
+
 def _work(
-    path: str, settings: dict, searched: dict, where: str, name: str, trials: int, sampler: str, folds: int, worker: int
-) -> None:
+    path: str, settings: dict, searched: dict, where: str, name: str, trials: int, sampler: str, folds: int,
+    call: int, worker: int,
+) -> None:  # fmt: skip
     """Does trials until there are enough of them; every process does this."""
     optuna = _optuna()
     torch.set_num_threads(1)
@@ -241,16 +254,48 @@ def _work(
     searched = {name: Range(*s) if isinstance(s, tuple) else s for name, s in searched.items()}
     study = optuna.load_study(study_name=name, storage=_opened(where))
     # another seed for every process that ever works on a study: none must draw what another drew
-    study.sampler = _sampler(optuna, sampler, searched, settings["seed"] + 1000 * worker + len(study.trials))
+    study.sampler = _sampler(optuna, sampler, searched, settings["seed"] + 1000 * (call + worker) + len(study.trials))
     rows = parts(recipe.data())
-    enough = optuna.study.MaxTrialsCallback(trials, states=(optuna.trial.TrialState.COMPLETE,))
 
-    def objective(trial: Any) -> float:
+    def score(trial: Any) -> float:
         drawn = {name: _draw(trial, name, among) for name, among in searched.items()}
         return _score(Recipe(recipe.path, settings | drawn), rows, folds)
 
-    if len(_finished(study)) < trials:
-        study.optimize(objective, callbacks=[enough])
+    def stop(study: Any, _: Any) -> None:
+        if len(_finished(study)) >= trials or _over(call) in study.user_attrs:
+            study.stop()
+
+    while len(_finished(study)) < trials and _over(call) not in study.user_attrs:
+        if _searched(optuna, study, score, stop):
+            return
+
+
+def _searched(optuna: Any, study: Any, score: Callable[[Any], float], stop: Callable[[Any, Any], None]) -> bool:
+    """Whether trials were done until `stop`; False: one was given to another process, of which optuna knows no way on.
+
+    That is so of a trial whose process slept, with its machine or by a signal, longer than its heartbeat may pause.
+    """
+    begun = []
+
+    def objective(trial: Any) -> float:
+        begun[:] = [trial.number]
+        try:
+            return score(trial)
+        except BaseException as error:
+            if (mine := study.trials[trial.number]).state.name == "RUNNING":
+                _again(study, mine)
+            if not isinstance(error, optuna.exceptions.UpdateFinishedTrialError):
+                begun.clear()  # an error of the trial's own, whoever has it by now
+            raise
+
+    try:
+        study.optimize(objective, callbacks=[stop])
+    except (AssertionError, ValueError, optuna.exceptions.UpdateFinishedTrialError):
+        if not begun or study.trials[begun[0]].state.name != "FAIL":
+            raise
+        log.warning("trial %d was given to another process while this one slept: its result is not kept", *begun)
+        return False
+    return True
 
 
 def _finished(study: Any) -> list[Any]:

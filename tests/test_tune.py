@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -34,8 +35,12 @@ def data(data: str = "points", n_trials: int = 120, seed: int = 0):
     x = torch.randn(n_trials, 3, generator=torch.Generator().manual_seed(seed))
     return ive.Views({"x": x, "y": x @ torch.tensor([[1.0], [2.0], [-1.0]])})
 
-def model(data, blind: bool = False, dim: int = 8):
-    """blind : whether it sees nothing"""
+def model(data, blind: bool = False, dim: int = 8, trap: str = "none"):
+    """blind : whether it sees nothing. trap : a file that whoever finds it trips over"""
+    from pathlib import Path
+    if Path(trap).exists():
+        Path(trap).unlink()
+        raise ValueError("a model that cannot be made")
     encoder = MLPEncoder(3, dim)
     if blind:
         for p in encoder.parameters():
@@ -148,6 +153,66 @@ def test_the_trial_of_a_process_that_was_killed_is_done_again(recipe, tmp_path, 
         time.sleep(0.1)  # until it is known that nobody is at it
     found = tune(Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", trials=2, sampler="random")
     assert len(found) == 2 and begun.params["lr"] in found["lr"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_worker_that_slept_while_its_trial_was_given_away_goes_on_with_the_next(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(ivekit.tune, "HEARTBEAT", 1)
+    scored, told = ivekit.tune._score, tmp_path / "told.txt"
+    handler = logging.FileHandler(told)
+    monkeypatch.setattr(ivekit.tune.log, "handlers", [handler])
+
+    def sleeps(*of):
+        if not told.read_text():
+            told.write_text("asleep\n")
+            time.sleep(0.5)  # its first heartbeat is a thread's, which may hold the database
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return scored(*of)
+
+    monkeypatch.setattr(ivekit.tune, "_score", sleeps)
+    among = {"lr": Range(1e-4, 1e-1)}
+    child = forked(tune, Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", trials=2, sampler="random")
+    assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+    study = optuna.load_study(study_name="line", storage=ivekit.tune._opened(f"sqlite:///{tmp_path}/study/study.db"))
+    try:
+        while study.trials[0].state.name == "RUNNING":
+            optuna.storages.fail_stale_trials(study)  # as whoever begins a trial does
+            time.sleep(0.1)
+    finally:
+        os.kill(child, signal.SIGCONT)
+    assert ended([child]) == [0]
+    assert told.read_text() == (
+        "asleep\ntrial 0 was given to another process while this one slept: its result is not kept\n"
+    )
+    found = table(tmp_path / "study", "line")
+    assert len(found) == found["lr"].nunique() == 2 and study.trials[0].params["lr"] in found["lr"].tolist()
+
+
+def test_an_error_of_one_worker_ends_the_others_after_their_trial_and_the_same_command_goes_on(recipe, tmp_path):
+    (tmp_path / "trap").touch()
+    of = Recipe(recipe, {"epochs": 1, "trap": str(tmp_path / "trap")})
+    how = dict(sampler="random", processes=2)
+    with pytest.raises(ValueError, match="a model that cannot be made"):
+        tune(of, {"lr": Range(1e-4, 1e-1)}, tmp_path / "study", trials=60, **how)
+    before = optuna.load_study(study_name="line", storage=f"sqlite:///{tmp_path}/study/study.db").trials
+    assert len(before) < 30 and {trial.state.name for trial in before} <= {"COMPLETE", "FAIL", "WAITING"}
+    done = sum(trial.state.name == "COMPLETE" for trial in before)
+    found = tune(of, {"lr": Range(1e-4, 1e-1)}, tmp_path / "study", trials=done + 1, sampler="random")
+    (failed,) = [trial for trial in before if trial.state.name == "FAIL"]
+    assert len(found) == done + 1 and failed.params["lr"] in found["lr"].tolist()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_point_of_a_grid_that_ended_in_an_error_is_begun_anew(recipe, tmp_path, monkeypatch, error):
+    def fails(*_):
+        raise error("in the midst of it")
+
+    among = {"dim": [2, 4, 8]}
+    with monkeypatch.context() as patch, pytest.raises(error, match="in the midst"):
+        patch.setattr(ivekit.tune, "_score", fails)
+        tune(Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", sampler="grid")
+    found = tune(Recipe(recipe, {"epochs": 1}), among, tmp_path / "study", sampler="grid")
+    assert sorted(found["dim"]) == [2, 4, 8]
 
 
 @pytest.mark.parametrize(
