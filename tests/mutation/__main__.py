@@ -44,8 +44,8 @@ TESTS = {
     "metrics": "metrics disentanglement similarity waveforms classes truth points diffusion",
     "distributions": "distributions columns contracts classes text decoding_nets diffusion",
     "objectives": "objectives classes dynamics spatial spectral contracts decoding_nets",
-    "explain": "attention attention_check attribute card checks effects engine identify patterns rotations sources "
-    "traverse truth",
+    "explain": "attention attention_check attribute card check_parts checks effects engine explain_parts identify "
+    "patterns removal_parts rotations sources traverse truth",
 }
 
 
