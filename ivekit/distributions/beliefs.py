@@ -103,8 +103,8 @@ def standard_normal_like(q: Distribution) -> Normal:
 
 
 def product(
-    means: Float[Tensor, "m b k"], log_variances: Float[Tensor, "m b k"], present: Bool[Tensor, "m b"]
-) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"]]:
+    means: Float[Tensor, "m *b k"], log_variances: Float[Tensor, "m *b k"], present: Bool[Tensor, "m *b"]
+) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k"]]:
     """The mean and log variance of the product of normal experts, of which only those present speak, and the prior.
 
     The standard normal prior is always one of the experts, so that with nobody present the product is the prior
@@ -120,14 +120,14 @@ def product(
     return (shares * torch.where(here, means, 0)).sum(0), -total
 
 
-def kl_by_latent(q: Normal | Mixture, p: Normal) -> Float[Tensor, "b k"]:
+def kl_by_latent(q: Normal | Mixture, p: Normal) -> Float[Tensor, "*b k"]:
     """KL(q || p) of each latent, in nats. Of a mixture, the mean of its components': an upper bound, by convexity.
 
     >>> kl_by_latent(Normal(torch.ones(1, 2), 1.0), Normal(torch.zeros(1, 2), 1.0))
     tensor([[0.5000, 0.5000]])
     """
     if isinstance(q, Mixture):
-        each = torch.stack([kl_by_latent(Normal(m, s), p) for m, s in zip(q.means, q.scales)])
+        each = kl_by_latent(Normal(q.means, q.scales), p)  # (m, b, k)
         return (q.weights[..., None] * each).sum(0)
     ratio = (q.stddev / p.stddev).square()
     return 0.5 * (ratio + ((q.loc - p.loc) / p.stddev).square() - 1 - ratio.log())

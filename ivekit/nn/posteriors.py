@@ -106,14 +106,20 @@ class MixtureOfExperts(Experts):
 class MixtureOfProducts(Experts):
     """The products over all subsets of the views that are there, averaged (MoPoE; Sutter et al., 2021)."""
 
+    inside: Tensor  # (m, s): which views are in which subset
+
+    def __init__(self, names: Sequence[str], dim: int, latent: int, steps: int = 1):
+        super().__init__(names, dim, latent, steps)
+        subsets = [s for r in range(1, len(names) + 1) for s in combinations(range(len(names)), r)]
+        inside = torch.tensor([[i in s for s in subsets] for i in range(len(names))])
+        self.register_buffer("inside", inside, persistent=False)
+
     def forward(self, tokens: dict[str, Tokens]) -> Mixture:
         mean, log_variance, present = self.beliefs(tokens)
-        m = len(self.heads)
-        subsets = [list(s) for r in range(1, m + 1) for s in combinations(range(m), r)]
-        parts = [[torch.stack([x[i] for i in s]) for x in (mean, log_variance, present)] for s in subsets]
-        fused = [product(*some) for some in parts]
-        means, log_variances = (torch.stack(part) for part in zip(*fused))
-        return _mixture(means, log_variances, torch.stack([there.all(0) for _, _, there in parts]))
+        inside, there = self.inside[..., None], present[:, None]
+        means, log_variances = (repeat(x, "m b k -> m s b k", s=inside.shape[1]) for x in (mean, log_variance))
+        mean, log_variance = product(means, log_variances, there & inside)
+        return _mixture(mean, log_variance, (there | ~inside).all(0))
 
 
 def _mixture(mean: Tensor, log_variance: Tensor, present: Bool[Tensor, "m b"]) -> Mixture:

@@ -10,9 +10,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from ..distributions import Normal
+from ..distributions import Normal, kl_by_latent
 from ..models import Outputs
 from ..views import Views
 from .schedules import Schedule, at
@@ -38,12 +37,11 @@ class SubsetKL:
         if step is None:
             return torch.zeros_like(q.loc[:, 0])
         loc, scale = (rearrange(x, "(s b) k -> s b k", s=self.subsets) for x in (q.loc, q.stddev))
-        one = Normal(loc[self.of], scale[self.of])
-        saw = (loc != 0).any(2)  # a belief whose mean is exactly 0 is the prior: nothing was seen
-        apart = sum(kl_divergence(one, Normal(loc[s], scale[s])) * saw[s] for s in self.to)
-        rows = torch.zeros_like(loc[..., 0])
-        rows[self.of] = at(self.weight, step) * apart
-        return rearrange(rows, "s b -> (s b)")
+        locs, scales = (torch.stack([x[s] for s in self.to]) for x in (loc, scale))
+        each = kl_by_latent(Normal(loc[self.of], scale[self.of]), Normal(locs, scales)).sum(2)
+        saw = (locs != 0).any(2)  # a belief whose mean is exactly 0 is the prior: nothing was seen
+        apart = at(self.weight, step) * (each * saw).sum(0)
+        return torch.cat([apart if s == self.of else torch.zeros_like(apart) for s in range(self.subsets)])
 
 
 @dataclass(frozen=True)
