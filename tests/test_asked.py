@@ -61,6 +61,22 @@ def test_numbers_of_numpy_are_numbers():
     asked.pair("band", [None, np.float32(20)], "(low, high)")
 
 
+@pytest.mark.parametrize(
+    ("read", "given"),
+    [
+        (io.prepare, {"files": 5, "out": "o", "read": io.read_meg}),
+        (io.prepare, {"files": [b"a"], "out": "o", "read": io.read_meg}),
+        (io.recordings_of_meg, {"paths": None}),
+        (io.read_h5, {"paths": 5}),
+        (io.read_ts, {"paths": None}),
+        (io.read_imzml, {"paths": [Path("a"), 5], "mz": [885.5]}),
+    ],
+)
+def test_what_is_no_path_is_said(read, given):
+    with pytest.raises(ValueError, match="files are a path or a list of paths, got"):
+        inspect.unwrap(read)(**given)
+
+
 def test_no_file_at_all_is_said():
     with pytest.raises(ValueError, match="read_h5 needs a file at least"):
         io.read_h5([])

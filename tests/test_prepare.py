@@ -256,3 +256,16 @@ def test_npz_that_cannot_be_read_or_written_is_named(tmp_path):
     with pytest.raises(ValueError, match="column 'who'"):
         write_npz(odd, tmp_path / "t.npz")
     assert not (tmp_path / "t.npz").exists()
+
+
+def test_one_path_is_a_list_of_one(folder, tmp_path):
+    listed = prepare([folder / "s1.csv"], tmp_path / "listed", {"ecg": "ECG"}, sfreq=SFREQ)
+    for name, one in (("text", str(folder / "s1.csv")), ("path", folder / "s1.csv")):
+        rows = prepare(one, tmp_path / name, {"ecg": "ECG"}, sfreq=SFREQ)
+        assert torch.equal(rows["ecg"], listed["ecg"]) and rows.metadata.equals(listed.metadata)
+    listed.save(tmp_path / "rows")
+    assert len(prepare(tmp_path / "rows", tmp_path / "again", Views.open)) == len(
+        listed
+    )  # a folder that a reader takes
+    assert len(prepare(folder, tmp_path / "all", COLUMNS, sfreq=SFREQ)) > len(listed)  # of tables: all in it
+    assert recordings_of_meg("a.fif")[0] == recordings_of_meg(["a.fif"])[0]

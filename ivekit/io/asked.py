@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from numbers import Real
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 
@@ -32,6 +34,18 @@ def pair(what: str, value: Any, like: str) -> None:
     ends = list(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else []
     if len(ends) != 2 or not all(end is None or isinstance(end, Real) for end in ends):
         raise ValueError(f"{what} must be {like}, got {value!r}")
+
+
+def files(paths: Any) -> list[Path]:
+    """The paths of a list, or of one path the list of it.
+
+    >>> files("a.csv"), files([Path("a.csv"), "b.csv"])
+    ([PosixPath('a.csv')], [PosixPath('a.csv'), PosixPath('b.csv')])
+    """
+    several = [paths] if isinstance(paths, str | PathLike) or not isinstance(paths, Iterable) else list(paths)
+    if not all(isinstance(path, str | PathLike) for path in several):
+        raise ValueError(f"files are a path or a list of paths, got {paths!r}")
+    return [Path(path) for path in several]
 
 
 def names(**given: Any) -> None:

@@ -126,10 +126,10 @@ def _of_matrices(
     return _views(np.concatenate(parts), pd.concat(tables, ignore_index=True), sensors, float(sfreq), steps)
 
 
-def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    one = isinstance(paths, str | Path)
-    found = sorted(Path(paths).glob("*.h5")) if one and reachable(paths).is_dir() else []
-    found = found or ([Path(paths)] if one else [reachable(path) for path in paths])
+def _files(paths: Any) -> list[Path]:
+    found = [reachable(path) for path in asked.files(paths)]
+    if isinstance(paths, str | Path) and found[0].is_dir():
+        found = sorted(found[0].glob("*.h5")) or found
     if not found:
         raise ValueError("read_h5 needs a file at least, got none")
     if gone := [str(path) for path in found if not path.is_file()]:

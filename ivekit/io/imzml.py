@@ -42,13 +42,13 @@ def read_imzml(
     FileNotFoundError, ValueError, ImportError : no file or no .ibd, one of another file, a broken one, no mass that
         lies in a file's range; no spacing.
     """
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    paths = asked.files(paths)
     asked.positive(ppm=ppm, pixel=pixel, spacing=spacing)
     if np.ndim(mz) != 1:
         raise ValueError(f"mz must be a list of masses over charge, such as [885.55], got {mz!r}")
     if not paths or not len(mz):
         raise ValueError(f"read_imzml needs a file and a mass at least, got {len(paths)} and {len(mz)}")
-    each = [_image(Path(path), np.asarray(mz, float), ppm) for path in paths]
+    each = [_image(path, np.asarray(mz, float), ppm) for path in paths]
     layers = np.concatenate([np.column_stack([np.full(len(one.at), i), one.at]) for i, one in enumerate(each)])
     section = np.unique(layers[:, [0, 3]], axis=0, return_inverse=True)[1].ravel()  # a file, and its z
     if section.any() and spacing is None:

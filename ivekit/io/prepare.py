@@ -28,6 +28,7 @@ from .. import store
 from ..atomic import sweep, whole, writing
 from ..fif import later_parts
 from ..views import Views
+from . import asked
 from .append import append
 from .bids import read_bids
 from .guard import reachable
@@ -42,7 +43,7 @@ log = logging.getLogger("ivekit")
 
 
 def prepare(
-    files: Iterable[str | Path],
+    files: str | Path | Iterable[str | Path],
     out: str | Path,
     read: Reader | Mapping[str, str],
     *,
@@ -55,7 +56,7 @@ def prepare(
 
     However much it is, a recording is in memory at a time, one a process.
 
-    files : the recordings, files or folders, each with a name of its own.
+    files : the recordings, files or folders, each with a name of its own; or one.
     out : the folder, which `Views.open` and ``train RECIPE data=OUT`` take. It is there whole or not at all.
     read : what makes `Views` of a path, such as `read_meg`. Or {view: column}: the files are tables of signals, or
         folders of such, a file a subject, and `read_physio` makes windows of them, by default without blocks; a
@@ -140,14 +141,14 @@ def parse_signal(said: str) -> tuple[str, str, Band]:
     return view, column or view, band
 
 
-def recordings(paths: Iterable[str | Path], endings: tuple[str, ...] = TABLES) -> list[Path]:
+def recordings(paths: str | Path | Iterable[str | Path], endings: tuple[str, ...] = TABLES) -> list[Path]:
     """The recordings that are named, and those of folders that are named, in order; of a split one its first part.
 
     >>> recordings(["nowhere.csv"])
     [PosixPath('nowhere.csv')]
     """
     found: list[Path] = []
-    for path in map(reachable, paths):
+    for path in map(reachable, asked.files(paths)):
         folder = path.is_dir() and not path.name.lower().endswith(endings)  # some recordings are folders
         inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(endings)) if folder else [path]
         if not inside:
@@ -157,13 +158,13 @@ def recordings(paths: Iterable[str | Path], endings: tuple[str, ...] = TABLES) -
     return found
 
 
-def recordings_of_meg(paths: Iterable[str | Path]) -> tuple[list[Path], Reader]:
+def recordings_of_meg(paths: str | Path | Iterable[str | Path]) -> tuple[list[Path], Reader]:
     """Recordings of MEG or EEG, and what reads one: those named, those of folders, or the subjects of BIDS folders.
 
     >>> recordings_of_meg(["a.fif"])[0]
     [PosixPath('a.fif')]
     """
-    named = [Path(path) for path in paths]
+    named = asked.files(paths)
     subjects = {path: _subjects(path) for path in named}
     if not any(subjects.values()):
         return recordings(named, MEG), read_meg
@@ -222,14 +223,14 @@ def _split(frame: pd.DataFrame, validation: list[str], test: list[str]) -> pd.Da
 # what is asked ---------------------------------------------------------------------------------------------------
 
 
-def _asked(files: Iterable[str | Path], out: Path, read: Any, how: Mapping[str, Any]) -> tuple[list[Path], partial]:
+def _asked(files: Any, out: Path, read: Any, how: Mapping[str, Any]) -> tuple[list[Path], partial]:
     """The recordings, and what reads one; an error before anything is done."""
     if isinstance(read, Mapping):
         paths, reader = recordings(files), partial(_windows, columns=dict(read), **{"block": None, **how})
         if unknown := set(how.get("band") or {}) - set(read):
             raise ValueError(f"a band is given for {sorted(unknown)}, the signals are {list(read)}")
     else:
-        paths, reader = [Path(path) for path in files], partial(read, **how)
+        paths, reader = asked.files(files), partial(read, **how)
     if not paths or not read:
         raise ValueError("nothing to prepare: name at least one file, and one signal, such as ecg=ECG")
     names = [path.stem for path in paths]

@@ -54,7 +54,7 @@ def read_ts(
       metadata: recording, label, split
     """
     asked.positive(sfreq=sfreq)
-    files = [_read(Path(path)) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    files = [_read(path) for path in asked.files(paths)]
     if not files:
         raise ValueError("read_ts needs a file at least, got none")
     first = files[0]
