@@ -159,8 +159,7 @@ def test_the_trial_of_a_process_that_was_killed_is_done_again(recipe, tmp_path, 
 def test_a_worker_that_slept_while_its_trial_was_given_away_goes_on_with_the_next(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(ivekit.tune, "HEARTBEAT", 1)
     scored, told = ivekit.tune._score, tmp_path / "told.txt"
-    handler = logging.FileHandler(told)
-    monkeypatch.setattr(ivekit.tune.log, "handlers", [handler])
+    monkeypatch.setattr(ivekit.tune.log, "handlers", [handler := logging.FileHandler(told)])
 
     def sleeps(*of):
         if not told.read_text():
@@ -181,6 +180,7 @@ def test_a_worker_that_slept_while_its_trial_was_given_away_goes_on_with_the_nex
     finally:
         os.kill(child, signal.SIGCONT)
     assert ended([child]) == [0]
+    handler.close()
     assert told.read_text() == (
         "asleep\ntrial 0 was given to another process while this one slept: its result is not kept\n"
     )
