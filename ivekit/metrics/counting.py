@@ -87,7 +87,7 @@ def named_columns(x: Columns, what: str = "codes") -> list[tuple[Any, ndarray]]:
     frame: Any = x if isinstance(x, pd.DataFrame) else pd.DataFrame(x.labels if isinstance(x, Binned) else x)
     if not len(frame) or not len(frame.columns):
         raise ValueError(f"{what} must have rows and columns, got {frame.shape}")
-    if bad := [str(name) for name in frame if frame[name].isna().to_numpy().any()]:
+    if bad := [str(name) for name, gap in zip(frame, frame.isna().to_numpy().any(0)) if gap]:
         raise ValueError(f"{what} hold NaN in column {', '.join(bad)}: leave those rows out")
     return [(name, frame[name].to_numpy()) for name in frame]
 

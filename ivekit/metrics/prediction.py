@@ -47,7 +47,8 @@ def sap(codes: Codes, factors: Columns, seed: int = 0) -> float:
     moves, _ = varying(factors)
     columns = [x for (_, x), moving in zip(named_columns(factors, "factors"), moves) if moving]
     halves = _halves(codes, factors, seed)
-    told = [_squared_correlation(halves.codes, x) if _is_number(x) else _accuracies(halves, x, seed) for x in columns]
+    numbers, kinds = ([x for x in columns if _is_number(x) is yes] for yes in (True, False))
+    told = [*_squared_correlations(halves.codes, numbers), *(_accuracies(halves, x, seed) for x in kinds)]
     return float(lead(np.stack(told, 1)).mean())
 
 
@@ -55,9 +56,9 @@ def _is_number(x: Shaped[ndarray, "n"]) -> bool:
     return np.issubdtype(x.dtype, np.floating)
 
 
-def _squared_correlation(z: Float[ndarray, "n k"], x: Real[ndarray, "n"]) -> Float[ndarray, "k"]:
-    z, x = z - z.mean(0), x - x.mean()
-    power = np.square(z).sum(0) * np.square(x).sum()
+def _squared_correlations(z: Float[ndarray, "n k"], columns: list[Real[ndarray, "n"]]) -> Float[ndarray, "f k"]:
+    z, x = z - z.mean(0), np.stack([x - x.mean() for x in columns]) if columns else np.zeros((0, len(z)))
+    power = np.square(x).sum(1)[:, None] * np.square(z).sum(0)
     return np.where(power > 1e-12, np.square(x @ z) / np.where(power > 1e-12, power, 1), 0)
 
 
