@@ -2,23 +2,29 @@
 
 What is written lies under another name, in a hidden folder beside its place, until all of it is on the disk. Then it
 takes its place in one step. What a writer that was killed has left is removed by the next one of the same place; that
-one tells it from what another process is writing just now by a lock, which the system takes from whoever dies.
+one tells it from what another process is writing just now by a lock, which the system takes from whoever dies. Some
+file systems of a network have locks that other machines do not see: hence a name says, too, on which machine it is
+written, and what is another's stays until nobody has written into it for a day.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
+import platform
+import secrets
 import shutil
 import sys
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 END = ".unfinished"
+DAY = 86_400  # seconds after which what another machine was writing is taken for what a kill has left
 REFUSALS = "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EIO ENOTDIR EEXIST EISDIR ENAMETOOLONG EBUSY"
 OF_THE_DISK = {getattr(errno, name) for name in REFUSALS.split() if hasattr(errno, name)}
 
@@ -33,6 +39,7 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     ------
     OSError : when the disk is full, the folder may not be written, and the like; says where and why, see `writing`.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as tmp:
     ...     with whole(f"{tmp}/a.txt") as new:
     ...         _ = new.write_text("all of it")
@@ -111,13 +118,15 @@ def standing(path: Path) -> Path:
 def sweep(folder: Path) -> None:
     """Removes what writers that were killed have left in a folder; what one of them had put aside goes back.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as tmp:
     ...     Path(tmp, ".a.txt-abcd1234.unfinished").mkdir()
+    ...     os.utime(Path(tmp, ".a.txt-abcd1234.unfinished"), (0, 0))  # long ago
     ...     sweep(Path(tmp))
     ...     os.listdir(tmp)
     []
     """
-    for left in _left(folder):
+    for left in filter(_ours, _left(folder)):
         with suppress(OSError, ImportError), (left / "lock").open("a") as lock:
             if not _locked(lock):
                 continue
@@ -139,6 +148,20 @@ def _place(left: Path) -> Path:
     return left.with_name(left.name[1 : -len(f"-????????{END}")])
 
 
+def _host() -> str:
+    """This machine, as a name says it: four letters of the eight that there is room for, so that no name is longer."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+
+
+def _ours(left: Path) -> bool:
+    """Whether a lock says if a hidden folder is in use: it is of this machine, or nobody has written there for long."""
+    if left.name[-len(END) - 8 :].startswith(_host()):
+        return True
+    with suppress(OSError):
+        return time.time() - max(one.stat().st_mtime for one in (left, *left.rglob("*"))) > DAY
+    return False
+
+
 def _locked(file: IO[str]) -> bool:
     """Whether a lock is now this process's, until the file is closed or the process ends; False: it is another's.
 
@@ -156,7 +179,11 @@ def _locked(file: IO[str]) -> bool:
 def _claimed(path: Path) -> tuple[Path, IO[str]]:
     """A new hidden folder and its lock. Somebody may sweep it before it is locked: then another one."""
     while True:
-        folder = Path(tempfile.mkdtemp(END, f".{path.name}-", path.parent))
+        folder = path.with_name(f".{path.name}-{_host()}{secrets.token_hex(2)}{END}")
+        try:
+            folder.mkdir(0o700)
+        except FileExistsError:
+            continue
         try:
             lock = (folder / "lock").open("a")
         except FileNotFoundError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,46 @@ def test_what_another_process_is_writing_is_not_swept(tmp_path):
         told, status = in_child(child)
         assert status == 0 and mine.read_text() == "mine" and told.count("unfinished") == 1
     assert (tmp_path / "a.txt").read_text() == "mine" and names(tmp_path) == ["a.txt"]
+
+
+def test_what_another_machine_is_writing_is_swept_a_day_after_its_last_word(tmp_path, monkeypatch):
+    """Its locks are not seen here, as on some file systems of a network: that of the one that was killed is free."""
+    monkeypatch.setattr(platform, "node", lambda: "node-7")
+    killed_within(tmp_path / "a.txt")
+    monkeypatch.setattr(platform, "node", lambda: "node-8")
+    (left,) = tmp_path.iterdir()
+    folders = [left, left / "new"]
+    for hours, there in ((0, True), (23, True), (25, False)):
+        for one in [left / "new/a.txt", left / "lock", *folders]:
+            os.utime(one, (long_ago := time.time() - 3600 * hours, long_ago))
+        sweep(tmp_path)
+        assert left.exists() == there, hours
+    monkeypatch.setattr(platform, "node", lambda: "node-7")
+    killed_within(tmp_path / "a.txt")
+    sweep(tmp_path)
+    assert names(tmp_path) == [], "its own are swept at once"
+
+
+def test_a_long_file_of_another_machine_is_in_use_while_it_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "node-7")
+    killed_within(tmp_path / "a.txt")
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    for one in (left / "lock", left / "new", left):
+        os.utime(one, (0, 0))  # the folders are as old as the beginning, the file has just been written
+    sweep(tmp_path)
+    assert left.exists()
+
+
+@pytest.mark.parametrize("length", [217, 218, 219, 220, 234])
+def test_a_name_has_room_beside_what_is_added_to_it(tmp_path, length):
+    path = tmp_path / ("ä" * (length // 2) + "a" * (length % 2))
+    killed_within(path)
+    (left,) = tmp_path.iterdir()
+    assert len(os.fsencode(left.name)) == length + 21 <= 255
+    with whole(path) as new:
+        new.write_text("all of it")
+    assert path.read_text() == "all of it" and names(tmp_path) == [path.name]
 
 
 def test_where_there_are_no_locks_it_is_written_and_nothing_swept(tmp_path, monkeypatch):
