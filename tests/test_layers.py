@@ -46,6 +46,7 @@ def allowed() -> dict[str, set[str]]:
     may |= {"views": {"store", "loader", "masks", "history"}}
     may |= {"ondisk": {"guard"}, "masks": {"ondisk"}, "history": {"signal"}}
     may |= {"noise": set(), "distributions": {"noise"}}
+    may["viz"] = {"atomic"}  # figures and films are files, too
     may |= {
         name: {"atomic", "fif", "guard", "views", "store", "ondisk", "history", "signal", "topomap"} for name in MAKERS
     }

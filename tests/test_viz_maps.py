@@ -92,6 +92,40 @@ def test_a_film_is_stored_picture_by_picture(topo, field, tmp_path, end):
     assert not plt.get_fignums()
 
 
+@pytest.mark.parametrize("end", [".gif", ".mp4"])
+@pytest.mark.parametrize("before", [None, b"the film of yesterday"])
+def test_a_film_that_is_ended_in_the_midst_leaves_what_was_there(tmp_path, end, before):
+    path = tmp_path / f"film{end}"
+    if before:
+        path.write_bytes(before)
+    seen = []
+
+    def drawn():
+        yield np.zeros((16, 16, 3), np.uint8)
+        seen.append(path.read_bytes() if path.exists() else None)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        viz.record(drawn(), path)
+    assert seen == [before] and [p.read_bytes() for p in tmp_path.iterdir()] == [before] * bool(before)
+
+
+@pytest.mark.parametrize("end", [".pdf", ".svg", ".png"])
+def test_a_figure_that_is_ended_in_the_midst_leaves_the_one_before(tmp_path, monkeypatch, end):
+    ax = viz.matrix(np.eye(3), list("abc"), list("abc"))
+    before = viz.save(ax, tmp_path / f"a{end}").read_bytes()
+
+    def cut(_, path, **__):
+        assert path.suffix == end
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(ax.figure), "savefig", cut)
+    with pytest.raises(KeyboardInterrupt):
+        viz.save(ax, tmp_path / f"a{end}")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [before]
+
+
 def test_what_cannot_be_a_film_says_so(topo, field, tmp_path):
     with pytest.raises(ValueError, match=r"stored as .gif or .mp4, not 'film.avi'"):
         viz.animate(field, TIMES, topo, tmp_path / "film.avi")

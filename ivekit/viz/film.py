@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from ..atomic import whole
 from .fields import _colour_bar, _map, topomap
 from .style import COLUMN, STYLE, millimetres
 
@@ -128,6 +129,9 @@ def pictures(figure: Figure, draw: Callable[[int], Any], n: int) -> Iterator[UIn
 def record(pictures: Iterable[UInt8[ndarray, "h w 3"]], path: str | Path, fps: float | int = 12) -> Path:
     """Store pictures as a film, ``.gif`` for a page or ``.mp4`` for a talk, `fps` of them a second.
 
+    It is there once the last picture is in it; what ends the writing before, such as an error of whoever draws, leaves
+    what was there.
+
     Raises
     ------
     ValueError : when the path ends in neither .gif nor .mp4, before the first picture is drawn.
@@ -140,7 +144,8 @@ def record(pictures: Iterable[UInt8[ndarray, "h w 3"]], path: str | Path, fps: f
     path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"a film is stored as .gif or .mp4, not {path.name!r}")
-    (_gif if path.suffix == ".gif" else _mp4)(pictures, path, fps)
+    with whole(path) as new:
+        (_gif if path.suffix == ".gif" else _mp4)(pictures, new, fps)
     return path
 
 

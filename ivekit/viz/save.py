@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ..atomic import whole
+
 KINDS = (".pdf", ".svg", ".png")
 SMALLEST = 6  # pt
 
@@ -22,6 +24,7 @@ def save(figure: Any, path: str | Path, width: float | int | None = None) -> Pat
     Raises
     ------
     ValueError : when the kind of file is unknown, the figure is of another width, or a text is below 6 pt.
+    OSError : when it cannot be written; what was there before stays.
 
     >>> import tempfile
     >>> from ivekit.viz.style import canvas
@@ -43,7 +46,8 @@ def save(figure: Any, path: str | Path, width: float | int | None = None) -> Pat
         raise ValueError(f"texts below {SMALLEST} pt: {small[:5]}")
     stamp: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
     with plt.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "ivekit"}):
-        figure.savefig(path, dpi=300, metadata=stamp)
+        with whole(path) as new:
+            figure.savefig(new, dpi=300, metadata=stamp)
     return path
 
 
