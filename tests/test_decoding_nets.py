@@ -329,6 +329,8 @@ def test_a_row_without_a_label_counts_once_whatever_the_classes_are_called():
         spoilt = views.replace(label=torch.tensor([0, 1, label]))
         term = ByClass(lambda out, views, step: torch.full((3,), 2.0), "label", [3.0, 0.5])
         assert term(Outputs({}, {}, {}), spoilt, None).tolist() == [6, 1, 2]
+    one = ByClass(lambda out, views, step: torch.ones(3), "label", [3.0])  # of a single class
+    assert one(Outputs({}, {}, {}), views.replace(label=torch.zeros(3, dtype=torch.int64)), None).tolist() == [3, 3, 1]
 
 
 # what it costs -------------------------------------------------------------------------------------------------

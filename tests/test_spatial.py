@@ -114,11 +114,15 @@ def test_bounds_count_what_lies_outside_and_a_sigmoid_would_void_them():
     value.sum().backward()
     assert field.grad[0].tolist() == [-2.0, 0.0, 0.0, 2.0]  # down hill is back into the range
     assert Bounds("lipids", 0.0, 1.0)(said(field.sigmoid()), at(torch.zeros(2, 4, 3)), 0).sum() == 0
+    usual = Bounds("lipids")(said(field), at(torch.zeros(2, 4, 3)), 0)
+    torch.testing.assert_close(usual, Bounds("lipids", 0.0, 1.0)(said(field), at(torch.zeros(2, 4, 3)), 0))
     above = Bounds("lipids", None, 1.0)(said(field), at(torch.zeros(2, 4, 3)), 0)
     torch.testing.assert_close(above, torch.tensor([0.25, 0.0]))
     assert Bounds("lipids", None, None)(said(field), at(torch.zeros(2, 4, 3)), 0).tolist() == [0, 0]
     with pytest.raises(ValueError, match="from low to high, got 1.0 and 0.0"):
         Bounds("lipids", 1.0, 0.0)
+    with pytest.raises(ValueError, match="bounds go from low to high, got 1.0 and 1.0"):
+        Bounds("lipids", 1.0, 1.0)
 
 
 def test_l1_is_of_the_means():

@@ -183,3 +183,44 @@ def test_a_channel_that_no_training_row_has_counts_in_its_own_unit():
     told = said(ecg=v["ecg"], acc=v["acc"] + torch.tensor([0.0, 2.0])[:, None])
     cost = term(told, v, None)
     torch.testing.assert_close(cost, torch.full((40,), 4.0 / 2), rtol=0.02, atol=0)  # of two views, and of E = T
+
+
+def test_a_share_is_of_what_was_recorded_by_hand():
+    """Of a signal with holes: means, spreads and what telling the mean would lose are of the samples that are there."""
+    x, told = 3 + 2 * noise(40, 2, 30), 3 + 2 * noise(40, 2, 30, seed=1)
+    here = noise(40, 2, 30, seed=2) > -0.5
+    v = Views({"ecg": torch.where(here, x, 1e3)}).masked(ecg=here)
+    unit = [(row[there].mean(), row[there].std(correction=0)) for row, there in zip(x.unbind(1), here.unbind(1))]
+    loc, sd = (torch.stack(part)[:, None] for part in zip(*unit))
+    apart = (torch.where(here, (told - x) / sd, 0)).square().sum((1, 2))
+    level = torch.where(here, (x - loc) / sd, 0).square().sum((1, 2)).mean()
+    torch.testing.assert_close(Waveform(v)(said(ecg=told), v, None), apart / level, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.1, 1e-9, 9.8e6])
+def test_a_channel_that_never_varies_counts_in_its_own_unit(level):
+    """Its spread is nought but for rounding, and rounding is no unit to measure errors in."""
+    x = torch.cat([noise(40, 1, T), torch.full((40, 1, T), level)], 1)
+    v = Views({"ecg": x})
+    cost = Waveform(v)(said(ecg=x + torch.tensor([0.0, 3.0])[:, None]), v, None)
+    torch.testing.assert_close(cost, torch.full((40,), 9.0), rtol=0.3, atol=0)  # of E = T, that of the other channel
+
+
+def test_a_channel_with_a_single_sample_is_centred_on_it():
+    there = torch.ones(40, 2, T, dtype=torch.bool)
+    there[:, 1] = False
+    there[0, 1, 0] = True
+    x = torch.cat([noise(40, 1, T), torch.full((40, 1, T), 5.0)], 1)
+    term = Waveform(Views({"ecg": x}).masked(ecg=there))
+    assert term.loc_ecg[1] == 5 and term.scale_ecg[1] == 1
+
+
+def test_windows_are_of_four_samples_at_least_and_each_length_has_its_share():
+    x = noise(3, 2, 80)
+    energy = lambda *lengths: Resolutions(lengths)(x).square().sum(1)  # noqa: E731
+    torch.testing.assert_close(energy(8, 32), (energy(8) + energy(32)) / 2)
+    assert Resolutions((4,))(x).isfinite().all() and Resolutions((80,))(x).isfinite().all()
+    for lengths in ((3, 16), (16, 81)):
+        with pytest.raises(ValueError, match=f"windows of .{lengths[0]}, {lengths[1]}. samples must be 4 to"):
+            Resolutions(lengths)(x)
+    torch.testing.assert_close(Resolutions()(x), Resolutions((16, 32, 64))(x))

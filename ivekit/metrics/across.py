@@ -125,7 +125,7 @@ def udr(
     if len(codes) < 2:
         raise ValueError(f"{len(codes)} model has no twin: at least 2 are compared")
     used = [np.var(z, axis=0) > 0.01 for z in codes] if informative is None else list(informative)
-    ranks = [np.apply_along_axis(rankdata, 0, z[:, mask]) for z, mask in zip(codes, used)]
+    ranks = [rankdata(z[:, mask], axis=0) for z, mask in zip(codes, used)]
     alike = [[_alike(a, b) for b in ranks] for a in ranks]
     return np.array([np.median([x for j, x in enumerate(row) if j != i]) for i, row in enumerate(alike)])
 

@@ -41,8 +41,8 @@ NOTE = (
     "be noticed by a longer one."
 )
 TESTS = {
-    "metrics": "metrics disentanglement similarity waveforms classes truth points diffusion",
-    "distributions": "distributions columns contracts classes text decoding_nets diffusion",
+    "metrics": "metrics metric_parts disentanglement similarity waveforms classes truth points diffusion",
+    "distributions": "distributions distribution_parts columns contracts classes text decoding_nets diffusion signal",
     "objectives": "objectives classes dynamics spatial spectral contracts decoding_nets",
     "explain": "attention attention_check attribute card check_parts checks effects engine explain_parts identify "
     "patterns removal_parts rotations sources traverse truth",
