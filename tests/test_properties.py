@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ivekit as ive
-from ivekit import Views, metrics
+from ivekit import Views, io, metrics, plans
 from ivekit.distributions import LogNormal, Normal
 from ivekit.nn import MixtureOfExperts, ProductOfExperts, Tokens
 from ivekit.recipe import Recipe
@@ -218,3 +218,45 @@ def test_sensors_come_back_with_the_rows(called, seed, sfreq, tmin):
     assert (there.names, there.kinds, there.units) == (sensors.names, sensors.kinds, sensors.units)
     assert (there.sfreq, there.tmin) == (sfreq, tmin)
     np.testing.assert_array_equal(there.pos, sensors.pos)
+
+
+# subsets of views, and trials of several recordings --------------------------------------------------------------
+
+PLANS = (plans.joint, plans.mvae, plans.mmvae, plans.mopoe, plans.mvtcae, plans.dmvae, plans.leave_one_out)
+
+
+@few
+@given(st.sampled_from(PLANS), st.integers(1, 3), st.integers(1, 5), seeds)
+def test_what_a_plan_scores_is_what_each_of_its_subsets_would_score_by_itself(plan, n_views, n, seed):
+    random = torch.Generator().manual_seed(seed)
+    called = ["a", "b", "c"][:n_views]
+    there = {name: torch.rand(n, generator=random) > 0.3 for name in called}
+    batch = Views({name: torch.randn(n, 4, generator=random) for name in called}, there)
+    told = {name: ive.nn.Gaussian(ive.nn.MLPDecoder(2, 4), 1.0) for name in called}
+    model = ive.MultimodalVAE({name: ive.nn.MLPEncoder(4, 8) for name in called}, ProductOfExperts(called, 8, 2), told)
+    plan, model = plan(called), model.eval()
+    found = ive.NLL()(model(batch, plan), plan.views(batch), 0).unflatten(0, (len(plan), n))
+    for seen, scored, nll in zip(plan.seen.tolist(), plan.scored.tolist(), found):
+        some = [name for name, one in zip(called, seen) if one]
+        alone = model(batch.without(*set(called) - set(some)))
+        anything = torch.stack([there[name] for name in some]).any(0)
+        each = [
+            -alone.p[name].log_prob(batch[name], there[name] & anything) for name, one in zip(called, scored) if one
+        ]
+        torch.testing.assert_close(nll, sum(each, torch.zeros(n)), rtol=1e-4, atol=1e-4)
+
+
+@few
+@given(st.lists(st.sets(st.integers(0, 8), min_size=1), min_size=2, max_size=3), seeds)
+def test_trials_are_joined_whatever_their_order_and_what_one_recording_lacks_is_missing(recorded, seed):
+    random, parts = np.random.default_rng(seed), {}
+    for name, trials in zip("abc", recorded):
+        order = random.permutation(sorted(trials | {9}))  # one that all have
+        about = pd.DataFrame({"subject": "s1", "trial": order})
+        parts[name] = Views({"x": torch.tensor(order)[:, None].float()}, metadata=about)
+    joined = io.join(parts)
+    assert joined.metadata["trial"].tolist() == sorted({9}.union(*recorded))
+    for name, trials in zip("abc", recorded):
+        there = joined.rows_present(name)
+        of = torch.tensor(joined.metadata["trial"].to_numpy())
+        assert {*of[there].tolist()} == trials | {9} and torch.equal(joined[name][there, 0], of[there].float())
