@@ -30,8 +30,8 @@ class OnDisk(Tensor):
     """A tensor whose rows are in a ``.npy`` file. Its shape and type cost nothing, ``x[rows]`` reads those rows.
 
     A selection of more than `LARGE` bytes is on disk as well, whatever the order of its rows. Anything else that is
-    done to it reads it whole. It cannot be changed; its ``clone()`` can. Once another file has taken the place of its
-    own (rows saved over the folder they came from), reading it is an error.
+    done to it reads it whole. It cannot be changed, hence its copies share the file; its ``clone()`` can. Once another
+    file has taken the place of its own (rows saved over the folder they came from), reading it is an error.
 
     array : the file, memory-mapped. rows : which of its rows; all by default. inode : the file's; by default that of
         the one that is there now.
@@ -72,6 +72,8 @@ class OnDisk(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         mine = bool(args) and isinstance(args[0], OnDisk)
+        if mine and name == "__deepcopy__":
+            return OnDisk(args[0].array, args[0].rows, args[0].inode)  # nobody can change what both read
         if mine and name == "__getitem__" and _names_rows(args[1]):
             return args[0].of(args[0].rows[args[1]])
         changes = name in ("__setitem__", "__set__") or name[-1] == "_" and not name.endswith("__")

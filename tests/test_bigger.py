@@ -91,7 +91,7 @@ def test_few_rows_are_read_and_many_stay_on_disk(on_disk):
         lambda x: torch.nn.functional.conv1d(x, torch.ones(2, 3, 1)),
         lambda x: torch.stack(tensors=[x]),
         lambda x: torch.add(input=x, other=1),
-        lambda x: copy.deepcopy(x),
+        lambda x: copy.deepcopy(x) + 0,
         lambda x: pickle.loads(pickle.dumps(x)) + 0,
         lambda x: list(x)[4],
         lambda x: x.clone().mul_(2),
@@ -152,6 +152,19 @@ def test_rows_that_were_saved_over_are_an_error_and_no_other_rows(folder):
         for read in (lambda x: x[1], lambda x: x[2:4], lambda x: x + 0):
             with pytest.raises(ValueError, match=r"film.npy is not the file any more that was opened"):
                 read(old)
+
+
+def test_a_deep_copy_is_of_the_same_file_and_reads_nothing(folder, monkeypatch):
+    monkeypatch.setattr(OnDisk, "_read", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(OnDisk, "whole", lambda *_: pytest.fail("it was read whole"))
+    film = Views.open(folder[0])["film"]
+    for one in (film, film[::2]):
+        both = copy.deepcopy({"a": one, "b": [one]})
+        assert both["a"] is both["b"][0] is not one and type(both["a"]) is OnDisk
+    monkeypatch.undo()
+    assert torch.equal(both["a"] + 0, folder[1]["film"][::2])
+    with pytest.raises(ValueError, match="cannot be changed"):
+        both["a"].zero_()
 
 
 def test_a_selection_is_read_whole_only_where_it_fits_in_memory(on_disk, monkeypatch):
