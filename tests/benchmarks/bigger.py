@@ -5,11 +5,13 @@ python tests/benchmarks/bigger.py GIGABYTES [FOLDER] [simulate | prepare | train
 Recordings of the default world's shapes (MEG, film, behaviour; 90 kB a trial, 100 MB a recording) are simulated on
 disk, made one folder of rows by two processes, and the default IVE is fitted and trained on it, the page cache emptied
 of it before. Each part is a process of its own, whose peak of resident memory (with its children) is watched, that of
-its own (anonymous) and that of files (mapped) apart. The folder is deleted at the end, unless parts of it are named.
+its own (anonymous) and that of files (mapped) apart. The folder is deleted at the end, unless parts of it are named;
+what all parts together have measured is kept.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,9 +23,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
+from results import keep
 
 import ivekit as ive
 from ivekit import io, synth
@@ -32,6 +36,7 @@ from ivekit.training import evaluate, train
 
 TRIALS, STEPS, WARM_UP = 1100, 150, 10  # of a recording; in training; of them not timed
 KINDS = ("RssAnon", "RssFile")
+SAID = "said.jsonl"  # in the folder: what each part has measured
 
 
 def simulate(folder: Path, gigabytes: float) -> None:
@@ -44,7 +49,7 @@ def simulate(folder: Path, gigabytes: float) -> None:
         random, gain = np.random.default_rng(i), 0.1 * x["meg"].std()
         noise = random.standard_normal(x["meg"].shape, np.float32)
         np.savez(folder / "recordings" / f"s{i:03d}.npz", **(x | {"meg": x["meg"] + gain * noise}))
-    print(f"{i + 1} recordings of {n_bytes / 1e6:.0f} MB and {TRIALS} trials")
+    say(folder, "recordings simulated", f"{i + 1} of {n_bytes / 1e6:.0f} MB and {TRIALS} trials")
 
 
 def read(path: Path, sensors: ive.Sensors, columns: dict) -> ive.Views:
@@ -62,7 +67,7 @@ def prepare(folder: Path) -> None:
     reader = partial(read, sensors=about["meg"], columns=about["behaviour"])
     rows = io.prepare(files, folder / "rows", reader, processes=2, validation=names[-n:], test=names[-2 * n : -n])
     n_bytes = sum(x.nbytes for x in rows.tensors.values())
-    print(f"{rows}\n{n_bytes / 1e9:.1f} GB of rows")
+    say(folder, "rows prepared", f"{len(rows)}, {n_bytes / 1e9:.1f} GB", number=n_bytes / 1e9)
 
 
 def learn(folder: Path) -> None:
@@ -71,12 +76,12 @@ def learn(folder: Path) -> None:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     recipe = Recipe("ive", {"data": str(folder / "rows"), "epochs": STEPS})
-    with timed("standardisation fitted, weights drawn"):
+    with timed(folder, "standardisation fitted, weights drawn"):
         rows = parts(recipe.data())
         some = rows["train"][: 64 * 32]
         model, objective = recipe.model(rows["train"]), recipe.objective(rows["train"])
     size, how = recipe.settings["batch_size"], recipe.training(rows["train"])
-    with timed("all training rows looked through for what is not finite"):
+    with timed(folder, "all training rows looked through for what is not finite"):
         disk = train(model, objective, rows["train"], **how)
     memory = train(model, objective, some, **how)
     seconds = {"on disk": [], "in memory": []}
@@ -88,18 +93,31 @@ def learn(folder: Path) -> None:
     sums = {where: sum(each[WARM_UP:]) for where, each in seconds.items()}
     for where, each in seconds.items():
         speed = size * (STEPS - WARM_UP) / sums[where]
-        print(f"{where}: {speed:.0f} rows/s in steps of {size}, median {1e3 * median(each):.1f} ms")
-    print(f"throughput on disk over in memory: {sums['in memory'] / sums['on disk']:.3f} (at least 0.8)")
-    with timed(f"evaluated on {len(rows['validation'])} validation rows"):
+        say(folder, f"trained {where}", f"{speed:.0f} rows/s in steps of {size}, median {1e3 * median(each):.1f} ms")
+    ratio = sums["in memory"] / sums["on disk"]
+    say(folder, "throughput on disk over in memory", f"{ratio:.3f}", bar(ratio >= 0.8, "at least 0.8"), ratio)
+    with timed(folder, f"evaluated on {len(rows['validation'])} validation rows"):
         evaluate(model, objective, rows["validation"])
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Prints the seconds that the block took."""
+def timed(folder: Path, what: str) -> Iterator[None]:
+    """Says the seconds that the block took."""
     begun = time.perf_counter()
     yield
-    print(f"{what}: {time.perf_counter() - begun:.0f} s", flush=True)
+    say(folder, what, f"{time.perf_counter() - begun:.0f} s")
+
+
+def say(folder: Path, what: str, measured: str, asked: str = "", number: float | None = None) -> None:
+    """Prints what was measured, and notes it in the folder, whichever process does."""
+    row: dict[str, Any] = {"what": what, "measured": measured, "asked": asked, "number": number}
+    print(*filter(None, (f"{what}: {measured}", asked)), sep="; ", flush=True)
+    with (folder / SAID).open("a") as file:
+        file.write(json.dumps({name: value for name, value in row.items() if value not in ("", None)}) + "\n")
+
+
+def bar(is_met: bool, asked: str) -> str:
+    return f"{asked}: {'met' if is_met else 'missed'}"
 
 
 def resident(pid: int) -> np.ndarray:
@@ -123,8 +141,9 @@ def part(name: str, folder: Path, gigabytes: float) -> None:
         time.sleep(0.02)
     if process.returncode:
         sys.exit(f"{name} failed")
-    print(f"{name}: {time.perf_counter() - begun:.0f} s; peak resident {together / 1e9:.2f} GB (below 2):", end=" ")
-    print(f"anonymous {peak[0] / 1e9:.2f} GB, of files {peak[1] / 1e9:.2f} GB\n", flush=True)
+    held = f"{together / 1e9:.2f} GB (of its own {peak[0] / 1e9:.2f} GB, of files {peak[1] / 1e9:.2f} GB)"
+    seconds = f"{time.perf_counter() - begun:.0f} s"
+    say(folder, f"{name}: peak of resident memory", f"{held} in {seconds}", bar(together < 2e9, "below 2 GB"), float(together))
 
 
 def main(gigabytes: str = "0.5", folder: str = "", *names: str) -> None:
@@ -136,6 +155,9 @@ def main(gigabytes: str = "0.5", folder: str = "", *names: str) -> None:
     for name in names or does:
         part(name, where, float(gigabytes))
     if not names:
+        rows = [json.loads(line) for line in (where / SAID).read_text().splitlines()]
+        note = f"{gigabytes} GB of recordings, of which rows are made and trained on; a part a process."
+        keep("bigger", "Rows beyond memory", f"python tests/benchmarks/bigger.py {gigabytes}", rows, note)
         shutil.rmtree(where)
 
 
