@@ -72,11 +72,12 @@ bench: $(STAMP)  ## the benchmarks: tests/benchmarks/RESULTS.md and the table in
 sbom: $(STAMP)   ## what the environment holds, with versions and licences, as CycloneDX in build/sbom.json
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	mkdir -p build
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible --validate -o build/sbom.json $(BIN)/python
+	sed "s/^dynamic = .*/version = \"$$($(BIN)/python -c 'import ivekit; print(ivekit.__version__)')\"/" pyproject.toml > build/pyproject.toml
+	$(BIN)/cyclonedx-py environment --gather-license-texts --pyproject build/pyproject.toml --mc-type library --output-reproducible --validate -o build/sbom.json $(BIN)/python
 
 audit: $(STAMP)  ## known weaknesses of the pinned packages, from a public database: it needs a network
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 matrix: $(STAMP) ## the tests that touch other packages, under the oldest and the newest versions of them
 	$(BIN)/python tests/matrix

@@ -142,6 +142,18 @@ def test_make_has(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_the_list_of_packages_says_whose_version_it_is_of():
+    """As `make sbom` writes it for a program that reads no dynamic version."""
+    (found, written) = re.search(r"sed \"s/(.*?)/(.*?)\\\"", (ROOT / "Makefile").read_text()).groups()
+    said = re.sub(found, f'{written}"{ivekit.__version__}"', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    assert tomllib.loads(said)["project"]["version"] == ivekit.__version__
+
+
+def test_an_audit_that_nobody_answers_fails():
+    (line,) = re.findall(r"^.*/pip-audit .*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "--strict" in line.split()
+
+
 def test_scripts_that_make_runs_exist():
     called = re.findall(r"\$\(BIN\)/python ([\w/]+\.py)", (ROOT / "Makefile").read_text())
     assert called and not [name for name in called if not (ROOT / name).is_file()]
