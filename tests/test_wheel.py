@@ -150,6 +150,8 @@ def test_a_source_distribution_gives_the_same_wheel(source, wheel, tmp_path):
         names = [name.partition("/")[2] for name in file.getnames()]
         file.extractall(tmp_path, filter="data")
     assert {"CHANGELOG.md", "constraints.txt", "tests/test_views.py", "data_samples/make.py"} <= set(names)
+    tests = {path.relative_to(source).as_posix() for path in (source / "tests").rglob("*.*") if path.is_file()}
+    assert tests <= set(names), "MANIFEST.in leaves files of the tests out"
     (tree,) = (path for path in tmp_path.iterdir() if path.is_dir())
     (again := tmp_path / "again").mkdir()
     here, there = (zipfile.ZipFile(path) for path in (wheel, build(tree, "wheel", again)))

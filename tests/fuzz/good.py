@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,31 +32,18 @@ def trials(folder: Path) -> Path:
     return folder / "trials.h5"
 
 
-def pictures(folder: Path) -> Path:
+def film(name: str, options: dict[str, str], folder: Path) -> Path:
     """A film of ten small pictures."""
     import av
 
-    with av.open(str(folder / "a.mp4"), "w") as file:
+    with av.open(str(folder / name), "w", options=options) as file:
         stream: Any = file.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 16, 16, "yuv420p", 5
         for _ in range(10):
             picture = kinds.rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode())
-    return folder / "a.mp4"
-
-
-def matroska(folder: Path) -> Path:
-    import av
-
-    with av.open(str(folder / "a.mkv"), "w", options={"fflags": "+bitexact"}) as file:
-        stream: Any = file.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 16, 16, "yuv420p", 5
-        for _ in range(10):
-            picture = kinds.rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        file.mux(stream.encode())
-    return folder / "a.mkv"
+    return folder / name
 
 
 def _table(path: Path) -> Views:
@@ -65,8 +53,8 @@ def _table(path: Path) -> Views:
 OWN = {
     "physio": Kind(written("a.csv", SIGNALS), _table, text=True),
     "prepare": Kind(written("s1.csv", SIGNALS), prepared, text=True),
-    "mp4": Kind(pictures, lambda path: io.read_video(path, [0.0], 8)),
-    "mkv": Kind(matroska, lambda path: io.read_video(path, [0.0], 8)),
+    "mp4": Kind(partial(film, "a.mp4", {}), lambda path: io.read_video(path, [0.0], 8)),
+    "mkv": Kind(partial(film, "a.mkv", {"fflags": "+bitexact"}), lambda path: io.read_video(path, [0.0], 8)),
     "trials": Kind(trials, io.read_h5),
     "metadata.tsv": Kind(beside("metadata.tsv"), lambda path: Views.open(path.parent), text=True),
 }
