@@ -212,3 +212,13 @@ def test_a_scoreboard_shows_medians_and_chance():
     assert bars == [0.9, 0.6] and np.size(ax.lines[0].get_xdata()) == 3
     assert [t.get_text() for t in ax.get_yticklabels()] == ["good", "none"]
     plt.close("all")
+
+
+def test_what_is_removed_is_missing_beside_what_was_missing_before():
+    here = torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)) > 0.3
+    for present in (here, torch.tensor([True, False, True])):
+        views = Views({"meg": torch.ones(3, 4, 6)}, {"meg": present})
+        less = ac.without("meg", {0: 2, 1: 3})(views, 4).present["meg"]  # the second pair of sensors, samples 2 and 3
+        expected = (present if present.ndim == 3 else present[:, None, None].expand(3, 4, 6)).clone()
+        expected[:, 2:, 2:4] = False
+        assert torch.equal(less, expected)

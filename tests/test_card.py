@@ -72,6 +72,8 @@ def test_dear_rows_are_added_and_trained_once():
     assert [c.value for c in again.checks] == [c.value for c in dear.checks]
     dear.falsify(retrain, VIEWS, seeds=3, shuffles=2, progress=list, draws=3)
     assert len(calls) == 5
+    dear.falsify(retrain, VIEWS, progress=list, draws=3)
+    assert calls[5:] == [(2, False)], "three of each where nothing else is said"
 
 
 def test_an_explanation_is_made_once_for_the_same_question():

@@ -272,6 +272,12 @@ def test_codes_are_inside_where_99_of_100_known_ones_are():
     assert _inside(known, ends[0], ends[1]) == 1 and _inside(known, ends[0], ends[2]) == 0.5
 
 
+def test_a_latent_that_no_code_moves_along_has_no_inside_but_where_it_is():
+    known = np.stack([normal(500, 1)[:, 0].double().numpy(), np.full(500, 2.0)], 1)
+    there, off = np.array([[0.0, 2.0]]), np.array([[0.0, 2.5]])
+    assert _inside(known, there, there) == 1 and _inside(known, there, off) == 0.5
+
+
 # where codes are -----------------------------------------------------------------------------------------------------
 
 

@@ -199,6 +199,12 @@ def test_an_encoder_that_says_its_parts_is_split_where_it_says(model, views):
     torch.testing.assert_close(meg, model.encoders["meg"].affine(standardised["meg"]))
 
 
+def test_only_whole_rows_of_numbers_are_read_in_halves(model, views):
+    reader = explain.engine.Reader(model, views, shared)
+    assert set(reader.halves) == {"meg", "video"}, "the table has holes within its rows"
+    assert not explain.engine.Reader(Whole(model), views, shared).halves
+
+
 def test_parts_hold_as_many_bytes_as_they_may_and_one_thing_at_least():
     said = lambda n, each, bytes_: [len(part) for part in explain.engine.in_parts(n, each, bytes_ / 1e6)]  # noqa: E731
     assert said(5, 1, 2) == [2, 2, 1] and said(5, 2, 4) == [2, 2, 1]

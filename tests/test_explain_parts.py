@@ -112,6 +112,12 @@ def test_outer_rows_by_rank_and_at_most_half():
         effects.outer(np.arange(5), 0.6)
 
 
+def test_which_way_round_a_latent_goes_does_not_depend_on_units():
+    codes, factors = np.array([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]), np.array([[0.0], [1.0], [3.0]])
+    for unit in (1e-6, 1.0, 1e6):
+        assert effects._signs(unit * codes, factors).tolist() == [[1], [-1]]
+
+
 # rotations -----------------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +130,16 @@ def test_units_of_factors_and_means_of_codes_turn_nothing():
     unit = (y - y.mean(0)) / y.std(0)
     u, _, v = np.linalg.svd((z - z.mean(0)).T @ unit, full_matrices=False)
     np.testing.assert_allclose(turn[:, :2], u @ v, atol=1e-9)
+
+
+def test_of_slanted_factors_independence_finds_the_rotation_nearest_to_what_reads_them():
+    """Factors that are not at right angles in the code: each is read by a direction, and all directions count alike."""
+    f = np.random.default_rng(0).uniform(-1, 1, (20_000, 3)) * [1, 3, 0.3]
+    mixing = np.array([[1.0, 0.6, 0.0], [0.0, 1.0, 0.3], [0.2, 0.0, 1.0]])
+    read = np.linalg.inv(mixing) / np.linalg.norm(np.linalg.inv(mixing), axis=0)
+    u, _, v = np.linalg.svd(read)
+    alike = np.abs((u @ v).T @ rotations.by_independence(f @ mixing))
+    assert sorted(alike.argmax(1)) == [0, 1, 2] and alike.max(1).min() > 0.998
 
 
 def test_the_check_of_a_rotation_passes_at_one_in_twenty_and_not_above():

@@ -150,7 +150,11 @@ def test_a_model_of_ours_is_left_as_it_was():
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="factors have 3 rows, the views 400"):
         explain.identify(Known(), views(), factors()[:3])
+    with pytest.raises(ValueError, match="factors have 400 rows, the views 399"):
+        explain.identify(Known(), views(n=399), factors())
     with pytest.raises(ValueError, match="factors condition are no numbers"):
         explain.identify(Known(), views(), factors(condition="face"))
     with pytest.raises(ValueError, match="5 shuffles cannot say"):
         explain.identify(Known(), views(), factors(), n_shuffles=5)
+    with pytest.raises(ValueError, match="18 shuffles cannot say"):
+        explain.identify(Known(), views(), factors(), n_shuffles=18)

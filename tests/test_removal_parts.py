@@ -167,6 +167,20 @@ def test_a_baseline_of_another_shape_is_named(shape):
         explain.attribute(Function(), views, first, attr.IntegratedGradients, baseline={"a": torch.zeros(shape)})
 
 
+def test_the_noise_of_a_tunnel_is_a_tenth_of_the_spread():
+    views, seen = Views({"a": 50 * normal(40, 3)}), []
+
+    def model(rows: Views) -> Tensor:
+        seen.append(rows["a"].detach())
+        return quadratic(rows)
+
+    net = nn.Identity()
+    net.forward = model
+    explain.attribute(net, views, first, attr.NoiseTunnel, nt_samples=50, batch_rows=10_000)
+    noise = seen[-1].unflatten(0, (40, 50)) - views["a"][:, None]
+    assert float(noise.std()) == pytest.approx(0.1 * float(views["a"].std()), rel=0.05)
+
+
 def test_the_sum_of_a_row_counts_a_group_once():
     x = torch.tensor([[[2.0, 2.0], [5.0, 1.0]]])
     assert attribute._total(x, torch.tensor([[0, 0], [1, 2]])).tolist() == [8] and attribute._total(x, None) == 10
@@ -195,6 +209,8 @@ def test_a_pattern_is_the_slope_of_each_number_over_the_rows_that_have_it():
     assert (patterns.pattern_of(x, still)[2] == 0).all() and patterns.pattern_of(x, still).isfinite().all()
     with pytest.raises(ValueError, match="69 values of the target for 70 rows of data"):
         patterns.pattern_of(x, z[1:])
+    with pytest.raises(ValueError, match="70 values of the target for 69 rows of data"):
+        patterns.pattern_of(x[1:], z)
 
 
 def test_the_question_to_another_model_is_a_ridge_regression_on_its_latents():
@@ -273,6 +289,12 @@ def test_a_map_is_right_about_a_place_by_more_than_19_of_20_surrogates():
     with pytest.raises(ValueError, match="fields of 199 other dipoles: at least 200"):
         views = Views({"meg": torch.ones(2, 3, 4)})
         truth.check_topography(nn.Identity(), views, len, len, np.ones(3), np.ones((199, 3)))
+
+
+def test_spatial_weights_of_any_layer_are_one_filter_a_row():
+    weight = normal(4, 5)
+    for shape in ((4, 5), (4, 5, 1), (2, 2, 5, 1)):
+        assert torch.equal(patterns._as_filters(weight.reshape(shape)), weight)
 
 
 # attention -----------------------------------------------------------------------------------------------------------

@@ -46,6 +46,9 @@ def test_moments_keep_the_strength_of_the_field(world):
     field, sensors = world.topographies["motion"], world.views.about["meg"]
     one, ten = (sources.fit_dipole(k * field, sensors) for k in (1.0, 10.0))
     assert ten.moment == pytest.approx(10 * one.moment, rel=1e-2)
+    faint = sources.fit_dipole(1e-6 * field, sensors)
+    np.testing.assert_allclose(faint.place, one.place, atol=1e-4)
+    assert faint.moment == pytest.approx(1e-6 * one.moment, rel=1e-2)
     assert 1 < one.moment < 300  # nAm: an evoked field is some tens of nAm (Hämäläinen et al., 1993)
 
 
