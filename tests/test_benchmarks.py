@@ -55,6 +55,8 @@ def test_the_runner_knows_every_benchmark():
     parts = {"results", "timing", "stub", "__main__"}
     names = {path.stem for path in HERE.glob("*.py")} - parts - set(by_hand)
     assert {name for name in names if f'"{name}"' not in runner} == set()
+    kept = {path.stem for path in (HERE / "results").glob("*.json")}
+    assert names | set(by_hand) <= kept, "each keeps what it measures"
 
 
 def test_a_result_is_kept_where_readme_and_results_find_it(tmp_path, monkeypatch):

@@ -137,13 +137,13 @@ def part(name: str, folder: Path, gigabytes: float) -> None:
     process = subprocess.Popen([sys.executable, "-u", __file__, str(gigabytes), str(folder), f"={name}"])
     while process.poll() is None:
         held = resident(process.pid)
-        peak, together = np.maximum(peak, held), max(together, held.sum())
+        peak, together = np.maximum(peak, held), max(together, float(held.sum()))
         time.sleep(0.02)
     if process.returncode:
         sys.exit(f"{name} failed")
     held = f"{together / 1e9:.2f} GB (of its own {peak[0] / 1e9:.2f} GB, of files {peak[1] / 1e9:.2f} GB)"
     seconds = f"{time.perf_counter() - begun:.0f} s"
-    say(folder, f"{name}: peak of resident memory", f"{held} in {seconds}", bar(together < 2e9, "below 2 GB"), float(together))
+    say(folder, f"{name}: peak of resident memory", f"{held} in {seconds}", bar(together < 2e9, "below 2 GB"), together)
 
 
 def main(gigabytes: str = "0.5", folder: str = "", *names: str) -> None:
