@@ -35,7 +35,7 @@ FOUND = KEPT / "matrix.csv"
 COLUMNS = ("environment", "commit", "date", "versions", "passed", "skipped", "failed", "seconds", "names")
 SHOWN = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "mne", "captum", "h5py", "av", "plotly")
 EXTRAS = ("bids", "physio", "imaging", "imzml", "parquet", "tune")
-TOOLS = ("pytest", "hypothesis", "beartype", "edfio", "pybv", "eeglabio")  # of the extra `test`, what these tests need
+TOOLS = ("pytest", "hypothesis", "beartype", "edfio", "pybv", "eeglabio", "onnxruntime")  # of the extra `test`, what these tests need
 
 # Modules whose answers come from another package: no notebooks, whose stored numbers are those of constraints.txt.
 TESTS = (
@@ -43,6 +43,7 @@ TESTS = (
     "test_views", "test_filters", "test_covariance", "test_metrics", "test_io_physio", "test_io_imzml", "test_events",
     "test_join", "test_engine", "test_distributions", "test_objectives", "test_io_bids", "test_models", "test_fmri",
     "test_recipe", "test_report", "test_io_video", "test_viz", "test_fmriprep", "test_tune", "test_export",
+    "test_widgets",
 )  # fmt: skip
 
 DEFAULT = ("oldest", "newest", "old-numpy+pandas+mne+nilearn", "old-mne", "old-captum")  # new mne, nilearn: newer numpy
@@ -107,6 +108,7 @@ def make(name: str) -> Path:
     python = place / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary", "-c", held]
     subprocess.run([*pip, *map(str, wanted())], check=True)
+    subprocess.run([*pip, "--no-deps", "--editable", ROOT], check=True)  # so that its version is known
     return python
 
 
