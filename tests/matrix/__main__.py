@@ -35,15 +35,15 @@ FOUND = KEPT / "matrix.csv"
 COLUMNS = ("environment", "commit", "date", "versions", "passed", "skipped", "failed", "seconds", "names")
 SHOWN = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "mne", "captum", "h5py", "av", "plotly")
 EXTRAS = ("bids", "physio", "imaging", "imzml", "parquet", "tune")
-TOOLS = ("pytest", "hypothesis", "beartype", "edfio", "pybv", "eeglabio", "onnxruntime")  # of the extra `test`, what these tests need
+# Of the extra `test`, what these tests need.
+TOOLS = ("pytest", "hypothesis", "beartype", "edfio", "pybv", "eeglabio", "onnxruntime")
 
 # Modules whose answers come from another package: no notebooks, whose stored numbers are those of constraints.txt.
 TESTS = (
     "test_signal", "test_topomap", "test_io_formats", "test_io_meg", "test_attribute", "test_h5", "test_io_tables",
     "test_views", "test_filters", "test_covariance", "test_metrics", "test_io_physio", "test_io_imzml", "test_events",
     "test_join", "test_engine", "test_distributions", "test_objectives", "test_io_bids", "test_models", "test_fmri",
-    "test_recipe", "test_report", "test_io_video", "test_viz", "test_fmriprep", "test_tune", "test_export",
-    "test_widgets",
+    "test_recipe", "test_report", "test_io_video", "test_viz", "test_fmriprep", "test_tune", "test_export", "test_widgets",
 )  # fmt: skip
 
 DEFAULT = ("oldest", "newest", "old-numpy+pandas+mne+nilearn", "old-mne", "old-captum")  # new mne, nilearn: newer numpy
