@@ -43,7 +43,8 @@ TESTS = (
     "test_signal", "test_topomap", "test_io_formats", "test_io_meg", "test_attribute", "test_h5", "test_io_tables",
     "test_views", "test_filters", "test_covariance", "test_metrics", "test_io_physio", "test_io_imzml", "test_events",
     "test_join", "test_engine", "test_distributions", "test_objectives", "test_io_bids", "test_models", "test_fmri",
-    "test_recipe", "test_report", "test_io_video", "test_viz", "test_fmriprep", "test_tune", "test_export", "test_widgets",
+    "test_recipe", "test_report", "test_io_video", "test_viz", "test_fmriprep", "test_tune", "test_export",
+    "test_widgets",
 )  # fmt: skip
 
 DEFAULT = ("oldest", "newest", "old-numpy+pandas+mne+nilearn", "old-mne", "old-captum")  # new mne, nilearn: newer numpy
