@@ -42,7 +42,7 @@ class Counting(nn.Module):
 def test_masks_are_told_apart_however_many_columns_they_have():
     rng = np.random.default_rng(0)
     patterns = torch.from_numpy(rng.random((6, 130)) > 0.5)
-    patterns[1] = patterns[0].roll(1)  # as many kept, others
+    patterns[1, :62], patterns[1, 62:] = patterns[0, :62].roll(1), patterns[0, 62:]  # as many kept, others
     patterns[3, :62], patterns[3, 62:] = patterns[2, :62], ~patterns[2, 62:]
     which = torch.tensor([0, 1, 2, 3, 4, 5, 3, 1, 0, 0])
     unique, found = imputers._patterns(patterns[which])

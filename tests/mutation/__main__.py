@@ -25,10 +25,11 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
 
-from mutants import Mutant, modules, places, sample  # noqa: E402
+from mutants import Mutant, known, modules, places, sample  # noqa: E402
 from trials import Trials  # noqa: E402
 
 KEPT, EQUIVALENT = HERE / "trials.csv", HERE / "equivalent.csv"
+LIVES = ("survived", "not reached")
 KEY = ("module", "operator", "before", "after", "nth")
 COLUMNS = (*KEY, "line", "outcome", "test", "seconds", "tests", "seed")
 NOTE = (
@@ -54,7 +55,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("packages", nargs="*", help=", ".join(TESTS))
     parser.add_argument("--sample", type=int, default=150, help="mutants of each package (150)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
-    parser.add_argument("--again", action="store_true", help="try those again that survived")
+    parser.add_argument("--again", action="store_true", help="try those again that survived, of every sample")
     parser.add_argument("--map", action="store_true", help="find out again which test reaches which line")
     given = parser.parse_args(words)
     for package in given.packages or TESTS:
@@ -63,11 +64,12 @@ def main(words: list[str] | None = None) -> None:
 
 
 def tried(package: str, given: argparse.Namespace) -> None:
-    """Tries the sample of one package, without what has been tried."""
+    """Tries the sample of one package, without what has been tried; or what has been and lives, of every sample."""
     done, excused = outcomes(), set(reasons())
-    open_again = ("survived", "not reached") if given.again else ()
-    left = [mutant for mutant in sample(package, given.sample, given.seed) if mutant.key not in excused]
-    left = [mutant for mutant in left if mutant.key not in done or done[mutant.key]["outcome"] in open_again]
+    if given.again:
+        left = list(known(package, {k for k, row in done.items() if row["outcome"] in LIVES} - excused))
+    else:
+        left = [mutant for mutant in sample(package, given.sample, given.seed) if mutant.key not in {*done, *excused}]
     if left:
         files = [str(HERE.parent / f"test_{name}.py") for name in TESTS[package].split()]
         options = ["-q", "-p", "no:cacheprovider", "--no-header", "--no-summary", "--disable-warnings"]
@@ -141,7 +143,7 @@ def counted(package: str, seed: str) -> tuple[int, int, int, int]:
     counting = [k for k in own if k not in excused]
     ends = [now[k]["outcome"] for k in counting]
     at_first = sum(first[k]["outcome"] == "killed" for k in counting)
-    living = sum(end in ("survived", "not reached") for end in ends)
+    living = sum(end in LIVES for end in ends)
     return at_first, ends.count("killed"), living, len(own) - len(counting)
 
 

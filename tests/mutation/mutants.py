@@ -11,7 +11,7 @@ import ast
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice, permutations
@@ -87,6 +87,17 @@ def sample(package: str, n: int, seed: int) -> Iterator[Mutant]:
     found = [place for module in modules(package) for place in places(module)]
     random.Random(seed).shuffle(found)
     return islice((mutant for place in found if (mutant := at(place))), n)
+
+
+def known(package: str, keys: Collection[tuple[str, ...]]) -> Iterator[Mutant]:
+    """The mutants of a package that have one of these keys, as far as their lines are still there."""
+    lines = {(*key[:3], key[4]) for key in keys}
+    for place in (place for module in modules(package) for place in places(module)):
+        before = place.path.read_text(encoding="utf-8").splitlines()[place.line - 1].strip()
+        if (place.module, place.operator, before, str(place.nth)) in lines:
+            mutant = at(place)
+            if mutant and mutant.key in keys:
+                yield mutant
 
 
 def at(place: Place) -> Mutant | None:
