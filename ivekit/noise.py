@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _share: ContextVar[tuple[Tensor, int] | None] = ContextVar("share", default=None)
@@ -45,3 +47,25 @@ def noise(draw: Any, like: Tensor, sample_shape: Sequence[int] = ()) -> Tensor:
     drawn = draw(*sample_shape, copies, of, *like.shape[1:], **kind)
     kept = drawn.index_select(len(sample_shape) + 1, rows.to(like.device, non_blocking=True))
     return kept.flatten(len(sample_shape), len(sample_shape) + 1)
+
+
+def dropped(x: Tensor, p: float) -> Tensor:
+    """Numbers, of which a share `p` is set to 0 at random while the others grow, as `torch.nn.functional.dropout` does.
+
+    The draws are those of that function for the whole batch, however it is shared (Srivastava et al., 2014).
+
+    >>> _ = torch.manual_seed(0)
+    >>> whole = dropped(torch.ones(4, 5), 0.5)
+    >>> _ = torch.manual_seed(0)
+    >>> with share_of_batch(torch.tensor([1, 3]), of=4):
+    ...     part = dropped(torch.ones(2, 5), 0.5)
+    >>> bool((whole[[1, 3]] == part).all())
+    True
+    """
+    if _share.get() is None:
+        return F.dropout(x, p)
+    axes = range(x.ndim)
+    order = sorted(axes, key=lambda axis: (-x.stride(axis), axis == 0))  # PyTorch draws as numbers lie in memory
+    lying, at = x.movedim(order, tuple(axes)), order.index(0)
+    kept = noise(lambda *shape, **kind: F.dropout(torch.ones(shape, **kind), p), lying[(0,) * at], lying.shape[:at])
+    return x * kept.movedim(tuple(axes), order)

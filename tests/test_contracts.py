@@ -439,6 +439,7 @@ def modules() -> dict[str, Case]:
     cases["SideBySide"] = Case(pair, lambda m, b: m(noise(b, C, T)), (6, D))
     cases["Summary"] = Case(lambda: parts.Summary(D), lambda m, b: m(noise(b, 7, D)), (1, D))
     cases["LowPass"] = Case(lambda: parts.LowPass(T, 9, 18), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, 18))
+    cases["Dropout"] = Case(lambda: parts.Dropout(0.5), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, T))
     cases["Jitter"] = Case(lambda: parts.Jitter(0.5, 0.1, 2), lambda m, b: m(noise(b, C, T).requires_grad_()), (C, T))
     queries = lambda: parts.Queries(7, D, [parts.CrossAttention(D), parts.FiLM(D)], K)  # noqa: E731
     cases["Queries"] = Case(queries, lambda m, b: m(codes(b), tokens(b)), (7, D))

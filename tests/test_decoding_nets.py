@@ -16,11 +16,11 @@ from torch.nn import functional as F
 import ivekit.nn as parts
 from ivekit import Sensors, Views, ZScore
 from ivekit.distributions import Votes
-from ivekit.models import Outputs
+from ivekit.models import Conditional, Outputs
 from ivekit.nn import Tokens
-from ivekit.objectives import NLL, ByClass, balanced
+from ivekit.objectives import NLL, ByClass, Objective, balanced
 from ivekit.synth.states import ARRAYS, array_info, lead_field, states
-from ivekit.training import cost
+from ivekit.training import cost, train
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -178,6 +178,54 @@ def test_jitter_is_of_training_only_and_as_large_as_it_says():
     by = parts.Jitter(shift=3)(wave)[:, :, 0]
     assert set(by.flatten().tolist()) == {0.0, 1.0, 2.0, 3.0, 47.0, 48.0, 49.0}
     assert (by == by[:, :1]).all()  # the channels of a row move together
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("shape", [(7, 5), (6, 4, 30), (5, 3, 8, 8)])
+def test_dropout_is_that_of_torch_draw_for_draw(p, shape):
+    x = noise(*shape).requires_grad_()
+    found = []
+    for net in (nn.Dropout(p), parts.Dropout(p)):
+        torch.manual_seed(3)
+        dropped = net(x)
+        (slope,) = torch.autograd.grad(dropped.square().sum(), x)
+        found.append((dropped, slope, torch.rand(3)))
+    assert all(torch.equal(one, other) for one, other in zip(*found)), "and what is drawn after it is the same, too"
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_jitter_draws_what_the_functions_of_torch_draw(shift, drop):
+    x = noise(9, 4, 50)
+    torch.manual_seed(5)
+    seen = parts.Jitter(0.5, drop, shift)(x)
+    torch.manual_seed(5)
+    if shift:
+        by = torch.randint(-shift, shift + 1, (9, 1))
+        x = torch.stack([row.roll(int(n), -1) for row, n in zip(x, by)])
+    x = F.dropout1d(x, drop)
+    assert torch.equal(seen, x + 0.5 * torch.randn_like(x))
+
+
+def test_what_is_dropped_of_a_row_does_not_depend_on_the_parts_of_its_batch():
+    """A step in three uneven parts is that of all rows at once; with torch's own dropout it is another."""
+    x = noise(60, 6, 30)
+    rows = Views({"meg": x, "y": x[:, :1, 0]})
+
+    def trained(kind: type, accumulate: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        time_first = parts.GRUEncoder(6, 4)  # as its result lies in memory
+        net = nn.Sequential(parts.Jitter(0.5, 0.2, 2), kind(0.5), time_first, kind(0.2), parts.Summary(4))
+        model = Conditional({"meg": net}, {"y": parts.Gaussian(parts.MLPDecoder(4, 1, ()))})
+        sgd = torch.optim.SGD(model.parameters(), 0.1)
+        how = dict(epochs=2, batch_size=17, seed=0, device="cpu", optimizer=sgd, accumulate=accumulate)
+        for _ in train(model, Objective(nll=NLL()), rows, **how):
+            pass
+        return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+    torch.testing.assert_close(trained(parts.Dropout, 3), trained(parts.Dropout, 1), atol=1e-6, rtol=1e-4)
+    assert torch.equal(trained(parts.Dropout, 1), trained(nn.Dropout, 1))
+    assert not torch.allclose(trained(nn.Dropout, 3), trained(nn.Dropout, 1), atol=1e-3)
 
 
 # attention -----------------------------------------------------------------------------------------------------

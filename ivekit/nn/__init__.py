@@ -16,7 +16,7 @@ from .decoders import (
     ResNet1dDecoder,
     SensorField,
 )
-from .decoding import LFCNN, VARCNN, EEGNet, Jitter, LowPass, ShallowNet, patterns, responses
+from .decoding import LFCNN, VARCNN, Dropout, EEGNet, Jitter, LowPass, ShallowNet, patterns, responses
 from .denoisers import ImageDenoiser, MLPDenoiser, TokenDenoiser
 from .diffusion import Diffusion
 from .encoders import (
@@ -62,9 +62,9 @@ from .vivit import FactorisedViViT, ViViT
 __all__ = [
     "LFCNN", "VARCNN", "AdaIN", "Attention", "AttentionPool", "Autoregressive", "Bernoulli", "Categorical",
     "ColumnEncoder", "Columns", "Committee", "Concat", "Conv3d", "ConvDecoder", "CoordinateEncoder", "CrossAttention",
-    "Diffusion", "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures", "FrameConv", "Fused",
-    "GRUEncoder", "Gated", "GatedBlock", "GatedConv3d", "Gaussian", "GraphBlock", "GraphEncoder", "GridDecoder",
-    "GridEncoder", "ImageDenoiser", "Jitter", "KnownPlaces", "KnownScale", "LSTMDecoder", "LSTMEncoder",
+    "Diffusion", "Dropout", "EEGNet", "FactorisedViViT", "FiLM", "FilmField", "Flat", "FourierFeatures", "FrameConv",
+    "Fused", "GRUEncoder", "Gated", "GatedBlock", "GatedConv3d", "Gaussian", "GraphBlock", "GraphEncoder",
+    "GridDecoder", "GridEncoder", "ImageDenoiser", "Jitter", "KnownPlaces", "KnownScale", "LSTMDecoder", "LSTMEncoder",
     "LanguageModel", "Laplace", "LogNormal", "LowPass", "MLPDecoder", "MLPDenoiser", "MLPEncoder", "MixtureOfExperts",
     "MixtureOfProducts", "MultiScale", "NodeDecoder", "NodeDenoiser", "NodeNames", "OwnGradient", "Places", "Point",
     "PointDecoder", "PointEncoder", "PointTokens", "ProductOfExperts", "Queries", "Rasterise", "ResBlock1d", "ResNet1d",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, reduce
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..noise import dropped, noise
 from .blocks import cosines, expect
 
 
@@ -67,11 +71,28 @@ class Jitter(nn.Module):
         if not self.training:
             return x
         if self.shift:
-            by = torch.randint(-self.shift, self.shift + 1, (len(x), 1), device=x.device)
+            by = noise(partial(_integers, self.shift), x[:, :1, 0])
             source = (torch.arange(x.shape[-1], device=x.device) - by) % x.shape[-1]
             x = x.gather(-1, source[:, None].expand_as(x))
-        x = F.dropout1d(x, self.drop)
-        return x + self.noise * torch.randn_like(x) if self.noise else x
+        x = x * dropped(torch.ones_like(x[..., :1]), self.drop) if self.drop else x
+        return x + self.noise * noise(torch.randn, x) if self.noise else x
+
+
+def _integers(most: int, *shape: int, device: torch.device, **_: Any) -> Int[Tensor, "..."]:
+    return torch.randint(-most, most + 1, shape, device=device)
+
+
+class Dropout(nn.Dropout):
+    """Numbers set to 0 at random while training, of a row the same ones however many processes or parts its batch has.
+
+    Otherwise it is `torch.nn.Dropout`, draw for draw (Srivastava et al., 2014).
+
+    >>> Dropout(0.5).eval()(torch.ones(1, 3))
+    tensor([[1., 1., 1.]])
+    """
+
+    def forward(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+        return dropped(x, self.p) if self.training else x
 
 
 class LFCNN(nn.Module):
@@ -93,7 +114,7 @@ class LFCNN(nn.Module):
         self.n_chans, self.pool, self.width = n_chans, pool, width
         self.spatial = nn.Conv1d(n_chans, dim, 1)
         self.temporal = nn.Conv1d(dim, dim, width, groups=1 if self.mixes else dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def sources(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b d t"]:
         """What each filter hears."""
@@ -169,7 +190,7 @@ class EEGNet(nn.Module):
         self.own = nn.Conv1d(inner, inner, 15, groups=inner, bias=False)
         self.mix = nn.Conv1d(inner, dim, 1, bias=False)
         self.norms = nn.ModuleList([nn.BatchNorm1d(inner), nn.BatchNorm1d(dim)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)
@@ -206,7 +227,7 @@ class ShallowNet(nn.Module):
         self.n_chans, self.width, self.pool, self.stride = n_chans, width, pool, stride
         self.temporal = nn.Conv1d(1, n_temporal, width, bias=False)
         self.spatial = nn.Conv2d(n_temporal, dim, (n_chans, 1), bias=False)
-        self.norm, self.dropout = nn.BatchNorm1d(dim), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.BatchNorm1d(dim), Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b n d"]:
         expect(x, (self.n_chans, None), self)

@@ -91,7 +91,7 @@ def _slow(n_times: int, sfreq: float, highest: float | None) -> tuple[nn.Module,
 
 def _in_order(net: nn.Module, n_tokens: int, dim: int, dropout: float = 0.0) -> nn.Module:
     """One token that keeps the order of time."""
-    return parts.Flat(nn.Sequential(net, nn.Dropout(dropout)), n_tokens, dim)
+    return parts.Flat(nn.Sequential(net, parts.Dropout(dropout)), n_tokens, dim)
 
 
 def _lfcnn(kind: Any, sensors: Any, c: int, t: int, dim: int, dropout: float) -> nn.Module:
@@ -108,7 +108,7 @@ def _shallow(sensors: Any, c: int, t: int, dim: int, dropout: float) -> nn.Modul
 
 
 def _recurrent(net: Any, sensors: Any, c: int, t: int, dim: int, dropout: float) -> nn.Module:
-    return nn.Sequential(net(c, dim), nn.Dropout(dropout), parts.Summary(dim))
+    return nn.Sequential(net(c, dim), parts.Dropout(dropout), parts.Summary(dim))
 
 
 def _vivit(kind: Any, sensors: Any, c: int, t: int, dim: int, dropout: float) -> nn.Module:
@@ -116,11 +116,11 @@ def _vivit(kind: Any, sensors: Any, c: int, t: int, dim: int, dropout: float) ->
     moment = max(n for n in range(1, t // 5 + 1) if t % n == 0)  # samples: five moments, or a few more
     net = kind((1, t, side, side), (moment, 3, 3), dim)
     grid = parts.SensorGrid(sensors.cells((side, side)), (side, side), net)
-    return nn.Sequential(grid, nn.Dropout(dropout), parts.Summary(dim))
+    return nn.Sequential(grid, parts.Dropout(dropout), parts.Summary(dim))
 
 
 def _linear(sensors: Any, c: int, t: int, dim: int, dropout: float) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(c * t, dim), nn.Unflatten(1, (1, dim)))
+    return nn.Sequential(nn.Flatten(), parts.Dropout(dropout), nn.Linear(c * t, dim), nn.Unflatten(1, (1, dim)))
 
 
 ENCODERS = {
