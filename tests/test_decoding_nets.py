@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import ivekit.nn as parts
 from ivekit import Sensors, Views, ZScore
 from ivekit.distributions import Votes
+from ivekit.explain.engine import split
 from ivekit.models import Conditional, Outputs
 from ivekit.nn import Tokens
 from ivekit.objectives import NLL, ByClass, Objective, balanced
@@ -191,6 +192,14 @@ def test_dropout_is_that_of_torch_draw_for_draw(p, shape):
         (slope,) = torch.autograd.grad(dropped.square().sum(), x)
         found.append((dropped, slope, torch.rand(3)))
     assert all(torch.equal(one, other) for one, other in zip(*found)), "and what is drawn after it is the same, too"
+
+
+def test_dropout_is_known_to_be_affine_in_evaluation():
+    """The encoder `linear` of meg_decoding goes through the explainers' engine as one affine part."""
+    net = nn.Sequential(nn.Flatten(), parts.Dropout(0.5), nn.Linear(6, 3), nn.GELU(), nn.Unflatten(1, (1, 3)))
+    model = Conditional({"meg": net}, {"y": parts.Gaussian(parts.MLPDecoder(3, 1, ()))}).eval()
+    half, x = split(model, "meg"), noise(4, 2, 3)
+    assert half is not None and half.affine(x).shape == (4, 3) and torch.equal(half.affine(x), net[:3](x))
 
 
 @pytest.mark.parametrize("shift", [0, 3])

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 
 from ..models import is_ragged
-from ..nn import Tokens
+from ..nn import Dropout, Tokens
 from ..signal import RobustZScore, Whiten, ZScore
 from ..signal.points import PointScore
 from ..views import Views
@@ -25,7 +25,7 @@ Code = Any  # what became of one view: its tokens, or its rows where views are n
 # modules that are affine in evaluation: of a sum of inputs they make the sum of outputs, but for a constant
 AFFINE = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten,
-    nn.Identity, nn.Dropout, ZScore, RobustZScore, PointScore, Whiten,
+    nn.Identity, nn.Dropout, Dropout, ZScore, RobustZScore, PointScore, Whiten,
 )  # fmt: skip
 
 
