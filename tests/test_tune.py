@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +166,9 @@ def test_a_worker_that_slept_while_its_trial_was_given_away_goes_on_with_the_nex
     def sleeps(*of):
         if not told.read_text():
             told.write_text("asleep\n")
-            time.sleep(0.5)  # its first heartbeat is a thread's, which may hold the database
+            with closing(sqlite3.connect(tmp_path / "study" / "study.db")) as study:
+                while not study.execute("select 1 from trial_heartbeats").fetchone():
+                    time.sleep(0.05)  # that is a thread's, and whoever slept while it wrote would hold the database
             os.kill(os.getpid(), signal.SIGSTOP)
         return scored(*of)
 
