@@ -152,7 +152,7 @@ def add(row: dict[str, str | int | float]) -> None:
     """One line more."""
     fresh = not FOUND.exists()
     with FOUND.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerow(row)
