@@ -91,7 +91,7 @@ def train(
     together : a column of the metadata, such as "trial", whose rows stay side by side in a batch, in their order.
     accumulate : the rows of a step go through the model in so many parts, one after another, which takes less memory:
         the step is that of all rows at once, up to rounding, with the same noise for each row. What is of a batch and
-        not of a row (batch normalisation, free bits, total correlation, the draws of `torch.nn.Dropout`, but not those of
+        not of a row (batch normalisation, free bits, total correlation, the draws of `torch.nn.Dropout`, though not of
         `ivekit.nn.Dropout`) is of a part.
     compile : True for `torch.compile` with the noise of an uncompiled run, or a function that makes of the module
         the one to call, such as ``functools.partial(torch.compile, mode="reduce-overhead")``, which takes CUDA graphs.
