@@ -103,7 +103,8 @@ def tune(
 
     Raises
     ------
-    Whatever a trial raises, once those beside it are done; the same command begins that trial anew and goes on.
+    Whatever a trial raises, once those beside it are done; the same command begins that trial anew, twice at most, and
+        then goes on without it.
     ImportError : without optuna (the extra "tune").
     ValueError : for settings that the recipe does not take, or a study of other settings.
     """
@@ -161,19 +162,25 @@ def _opened(where: str) -> Any:
         return storages.RDBStorage(where, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=_again)
 
 
-def _again(study: Any, trial: Any) -> None:
-    """Puts what a trial drew that came to no end in the queue, for whoever asks next."""
-    times = trial.user_attrs.get("again", 0)
-    if times < AGAIN:
-        drawn = dict(params=trial.params, distributions=trial.distributions, system_attrs=trial.system_attrs)
-        trials = _optuna().trial
-        waiting = trials.TrialState.WAITING
-        study.add_trial(trials.create_trial(state=waiting, user_attrs={"again": times + 1}, **drawn))
+def _again(study: Any, trial: Any, counts: int = 1) -> None:
+    """Puts what a trial drew that came to no end in the queue, for whoever asks next; not for ever, where it counts."""
+    times = trial.user_attrs.get("again", 0) + counts
+    if times > AGAIN:
+        study.set_user_attr(f"left out {trial.number}", True)
+        return log.warning("trial %d (%s) came to no end %d times: left out", trial.number, trial.params, times)
+    drawn = dict(params=trial.params, distributions=trial.distributions, system_attrs=trial.system_attrs)
+    trials = _optuna().trial
+    waiting = trials.TrialState.WAITING
+    study.add_trial(trials.create_trial(state=waiting, user_attrs={"again": times}, **drawn))
 
 
-def _joined(
-    recipe: Recipe, searched: Space, folder: Path, where: str, folds: int, processes: int
-) -> tuple[Any, int]:  # fmt: skip
+def _enough(study: Any, trials: int) -> bool:
+    """Whether so many trials are done, or left out for good."""
+    left_out = sum(name.startswith("left out") for name in study.user_attrs)
+    return len(_finished(study)) + left_out >= trials
+
+
+def _joined(recipe: Recipe, searched: Space, folder: Path, where: str, folds: int, processes: int) -> tuple[Any, int]:
     """The study, made if it is not there yet, and how many processes have worked on it before these."""
     question = json.dumps(
         {"recipe": recipe.name, "fixed": _fixed(recipe, searched), "searched": searched, "folds": folds}
@@ -262,10 +269,10 @@ def _work(
         return _score(Recipe(recipe.path, settings | drawn), rows, folds)
 
     def stop(study: Any, _: Any) -> None:
-        if len(_finished(study)) >= trials or _over(call) in study.user_attrs:
+        if _enough(study, trials) or _over(call) in study.user_attrs:
             study.stop()
 
-    while len(_finished(study)) < trials and _over(call) not in study.user_attrs:
+    while not _enough(study, trials) and _over(call) not in study.user_attrs:
         if _searched(optuna, study, score, stop):
             return
 
@@ -283,7 +290,7 @@ def _searched(optuna: Any, study: Any, score: Callable[[Any], float], stop: Call
             return score(trial)
         except BaseException as error:
             if (mine := study.trials[trial.number]).state.name == "RUNNING":
-                _again(study, mine)
+                _again(study, mine, isinstance(error, Exception))  # what somebody stops may be as good as any
             if not isinstance(error, optuna.exceptions.UpdateFinishedTrialError):
                 begun.clear()  # an error of the trial's own, whoever has it by now
             raise
@@ -306,7 +313,9 @@ def _finished(study: Any) -> list[Any]:
 
 def _best(study: Any, trials: int) -> dict[str, Any]:
     """What the best of the first so many trials drew: the same for whoever asks, though others are still at work."""
-    return max(_finished(study)[:trials], key=lambda trial: trial.value).params
+    if not (done := _finished(study)[:trials]):
+        raise ValueError("no trial came to an end: the settings that are searched do not work")
+    return max(done, key=lambda trial: trial.value).params
 
 
 def _score(recipe: Recipe, rows: Mapping[str, Views], folds: int) -> float:

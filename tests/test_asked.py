@@ -66,6 +66,7 @@ def test_numbers_of_numpy_are_numbers():
     [
         (io.prepare, {"files": 5, "out": "o", "read": io.read_meg}),
         (io.prepare, {"files": [b"a"], "out": "o", "read": io.read_meg}),
+        (io.prepare, {"files": "", "out": "o", "read": io.read_meg}),
         (io.recordings_of_meg, {"paths": None}),
         (io.read_h5, {"paths": 5}),
         (io.read_ts, {"paths": None}),

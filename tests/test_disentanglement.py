@@ -260,6 +260,8 @@ def test_sap_of_numbers_is_the_lead_in_squared_correlation_and_of_words_in_accur
     z, f = pure(0.5)
     r = np.square(np.corrcoef(z.T, f.T)[:3, 3:])
     assert metrics.sap(z, f) == pytest.approx(np.mean(leads(r)), abs=1e-9)
+    assert metrics.sap(z, f * [1e-200, 1, 1e200]) == pytest.approx(metrics.sap(z, f), abs=1e-9)  # whatever the unit
+    assert metrics.sap(z, (1e30 * f).astype(np.float32)) == pytest.approx(metrics.sap(z, f), abs=1e-5)
     words = np.where(f[:, :1] > 0, "left", "right")
     assert 0.25 < metrics.sap(z, words) < 0.5  # from guessing, a half, to certain
 

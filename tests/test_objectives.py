@@ -225,6 +225,9 @@ def test_subset_kl_by_hand():
     )
     torch.testing.assert_close(value[:b], 2 * by_hand)
     assert (value[b:] == 0).all() and SubsetKL(subsets=3)(out, ANY, None).abs().sum() == 0
+    last = SubsetKL(subsets=3, of=-1, to=(0, 1))(out, ANY, 0)
+    assert torch.equal(last, SubsetKL(subsets=3, of=2, to=(0, 1))(out, ANY, 0)) and (last[2 * b :] > 0).all()
+    assert torch.equal(SubsetKL(subsets=3, to=())(out, ANY, 0), torch.zeros(3 * b))
     value.sum().backward()
     assert (q.loc.grad != 0).all()  # both sides move
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from torch import Tensor
 import ivekit as ive
 from ivekit import Views, io, metrics, plans
 from ivekit.distributions import LogNormal, Normal
-from ivekit.nn import MixtureOfExperts, ProductOfExperts, Tokens
+from ivekit.nn import MixtureOfExperts, MixtureOfProducts, ProductOfExperts, Tokens
 from ivekit.recipe import Recipe
 from ivekit.signal import band_pass, resample
 
@@ -135,6 +136,24 @@ def test_a_mixture_of_experts_is_their_mean_density_and_the_prior_where_there_is
     there = [torch.distributions.Normal(m, math.exp(0.5 * v)).log_prob(z) for m, v, here in experts if here]
     there = there or [torch.distributions.Normal(0.0, 1.0).log_prob(z)]
     torch.testing.assert_close(said, torch.stack(there).logsumexp(0) - math.log(len(there)), rtol=1e-4, atol=1e-4)
+
+
+@few
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-4, 2), st.booleans()), min_size=1, max_size=4))
+def test_a_mixture_of_products_is_the_mean_density_of_the_products_of_all_subsets_that_are_there(experts):
+    posterior, tokens = fixed(MixtureOfProducts, experts)
+    alone = ProductOfExperts(list(tokens), 1, 1)
+    alone.load_state_dict(posterior.state_dict())
+    there = [name for name, (_, _, here) in zip(tokens, experts) if here]
+    subsets = [some for n in range(1, len(there) + 1) for some in combinations(there, n)] or [()]
+    z = torch.linspace(-4, 4, 9)[:, None]
+    each = []
+    for some in subsets:
+        q = alone({name: Tokens.of(t.x, torch.tensor([name in some])) for name, t in tokens.items()})
+        each.append(torch.stack([q.log_prob(x[None])[0] for x in z]))
+    said = torch.stack([posterior(tokens).log_prob(x[None])[0] for x in z])
+    mean = torch.stack(each).logsumexp(0) - math.log(len(subsets))
+    torch.testing.assert_close(said, mean, rtol=1e-4, atol=1e-4)
 
 
 def fixed(kind, experts):

@@ -219,6 +219,36 @@ def test_a_point_of_a_grid_that_ended_in_an_error_is_begun_anew(recipe, tmp_path
     assert sorted(found["dim"]) == [2, 4, 8]
 
 
+@pytest.mark.parametrize(("error", "left"), [(ValueError, [2, 8]), (KeyboardInterrupt, [2, 4, 8])])
+def test_a_point_that_never_works_is_left_out_and_said_but_not_one_that_somebody_stops(
+    recipe, tmp_path, monkeypatch, caplog, error, left
+):
+    score, asked = ivekit.tune._score, Recipe(recipe, {"epochs": 1})
+
+    def fails(recipe, *rest):
+        if recipe.settings["dim"] == 4:
+            raise error("in the midst of it")
+        return score(recipe, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ivekit.tune, "_score", fails)
+        for _ in range(3):
+            with pytest.raises(error, match="in the midst"):
+                tune(asked, {"dim": [2, 4, 8]}, tmp_path / "study", sampler="grid")
+    found = tune(asked, {"dim": [2, 4, 8]}, tmp_path / "study", sampler="grid")
+    assert sorted(found["dim"]) == left and ("left out" in caplog.text) == (error is ValueError)
+
+
+def test_settings_that_never_work_are_no_endless_search(recipe, tmp_path, monkeypatch):
+    def fails(*_):
+        raise ValueError("in the midst of it")
+
+    monkeypatch.setattr(ivekit.tune, "_score", fails)
+    for said in 3 * ["in the midst"] + ["no trial came to an end"]:
+        with pytest.raises(ValueError, match=said):
+            tune(Recipe(recipe), {"dim": [2]}, tmp_path / "study", trials=1, sampler="random")
+
+
 @pytest.mark.parametrize(
     ("searched", "how", "found"),
     [

@@ -110,6 +110,15 @@ def test_a_film_that_is_ended_in_the_midst_leaves_what_was_there(tmp_path, end, 
     assert seen == [before] and [p.read_bytes() for p in tmp_path.iterdir()] == [before] * bool(before)
 
 
+@pytest.mark.parametrize("end", [".gif", ".mp4"])
+def test_a_film_of_no_picture_is_refused_and_home_is_known(tmp_path, monkeypatch, end):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=f"needs a picture at least, and there is none for 'film{end}'"):
+        viz.record(iter([]), f"~/film{end}")
+    assert viz.record([np.zeros((16, 16, 3), np.uint8)], f"~/film{end}") == tmp_path / f"film{end}"
+    assert [path.name for path in tmp_path.iterdir()] == [f"film{end}"]
+
+
 @pytest.mark.parametrize("end", [".pdf", ".svg", ".png"])
 def test_a_figure_that_is_ended_in_the_midst_leaves_the_one_before(tmp_path, monkeypatch, end):
     ax = viz.matrix(np.eye(3), list("abc"), list("abc"))

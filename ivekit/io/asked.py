@@ -43,7 +43,7 @@ def files(paths: Any) -> list[Path]:
     ([PosixPath('a.csv')], [PosixPath('a.csv'), PosixPath('b.csv')])
     """
     several = [paths] if isinstance(paths, str | PathLike) or not isinstance(paths, Iterable) else list(paths)
-    if not all(isinstance(path, str | PathLike) for path in several):
+    if not all(isinstance(path, str | PathLike) and path != "" for path in several):
         raise ValueError(f"files are a path or a list of paths, got {paths!r}")
     return [Path(path) for path in several]
 

@@ -57,9 +57,17 @@ def _is_number(x: Shaped[ndarray, "n"]) -> bool:
 
 
 def _squared_correlations(z: Float[ndarray, "n k"], columns: list[Real[ndarray, "n"]]) -> Float[ndarray, "f k"]:
-    z, x = z - z.mean(0), np.stack([x - x.mean() for x in columns]) if columns else np.zeros((0, len(z)))
-    power = np.square(x).sum(1)[:, None] * np.square(z).sum(0)
+    z, x = z - z.mean(0), np.stack([_of_length_one(x) for x in columns]) if columns else np.zeros((0, len(z)))
+    power = np.square(z).sum(0)
     return np.where(power > 1e-12, np.square(x @ z) / np.where(power > 1e-12, power, 1), 0)
+
+
+def _of_length_one(x: Real[ndarray, "n"]) -> Float[ndarray, "n"]:
+    """A column about its mean, in units of its own: what is in tesla has squares that are 0."""
+    x = x.astype(float)
+    x = x / np.abs(x).max()
+    x = x - x.mean()
+    return x / np.linalg.norm(x)
 
 
 def _accuracies(halves: Halves, x: Shaped[ndarray, "n"], seed: int) -> Float[ndarray, "k"]:

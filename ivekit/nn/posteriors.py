@@ -7,12 +7,11 @@ it contributes nothing, to values or gradients, and with every view missing the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from ..distributions import Delta, Mixture, Normal, product
@@ -106,20 +105,24 @@ class MixtureOfExperts(Experts):
 class MixtureOfProducts(Experts):
     """The products over all subsets of the views that are there, averaged (MoPoE; Sutter et al., 2021)."""
 
-    inside: Tensor  # (m, s): which views are in which subset
-
-    def __init__(self, names: Sequence[str], dim: int, latent: int, steps: int = 1):
-        super().__init__(names, dim, latent, steps)
-        subsets = [s for r in range(1, len(names) + 1) for s in combinations(range(len(names)), r)]
-        inside = torch.tensor([[i in s for s in subsets] for i in range(len(names))])
-        self.register_buffer("inside", inside, persistent=False)
-
     def forward(self, tokens: dict[str, Tokens]) -> Mixture:
         mean, log_variance, present = self.beliefs(tokens)
-        inside, there = self.inside[..., None], present[:, None]
-        means, log_variances = (repeat(x, "m b k -> m s b k", s=inside.shape[1]) for x in (mean, log_variance))
-        mean, log_variance = product(means, log_variances, there & inside)
-        return _mixture(mean, log_variance, (there | ~inside).all(0))
+        precision = torch.where(present[..., None], (-log_variance).exp(), 0)  # at most exp(10): nothing overflows
+        tilted = precision * torch.where(present[..., None], mean, 0)
+        total = 1 + _over_subsets(precision)
+        return _mixture(_over_subsets(tilted) / total, -total.log(), _over_subsets((~present).int()) == 0)
+
+
+def _over_subsets(x: Shaped[Tensor, "m *b"]) -> Shaped[Tensor, "s *b"]:
+    """The sum over each subset but the empty one: those without a view, and the same with it.
+
+    >>> _over_subsets(torch.tensor([1, 10, 100]))
+    tensor([  1,  10,  11, 100, 101, 110, 111])
+    """
+    sums = torch.zeros_like(x[:1])
+    for one in x:
+        sums = torch.cat([sums, sums + one])
+    return sums[1:]
 
 
 def _mixture(mean: Tensor, log_variance: Tensor, present: Bool[Tensor, "m b"]) -> Mixture:

@@ -34,14 +34,15 @@ class SubsetKL:
 
     def __call__(self, out: Outputs, views: Views, step: int | None) -> Float[Tensor, "b"]:
         q = out.q[self.block]
-        if step is None:
+        if step is None or not self.to:
             return torch.zeros_like(q.loc[:, 0])
         loc, scale = (rearrange(x, "(s b) k -> s b k", s=self.subsets) for x in (q.loc, q.stddev))
         locs, scales = (torch.stack([x[s] for s in self.to]) for x in (loc, scale))
         each = kl_by_latent(Normal(loc[self.of], scale[self.of]), Normal(locs, scales)).sum(2)
         saw = (locs != 0).any(2)  # a belief whose mean is exactly 0 is the prior: nothing was seen
         apart = at(self.weight, step) * (each * saw).sum(0)
-        return torch.cat([apart if s == self.of else torch.zeros_like(apart) for s in range(self.subsets)])
+        of = self.of % self.subsets
+        return torch.cat([apart if s == of else torch.zeros_like(apart) for s in range(self.subsets)])
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..loader import Loader, sent
+from ..memory import give_back
 from ..noise import share_of_batch
 from ..views import Views
 from .skips import LIMIT, Skips, read
@@ -115,6 +116,7 @@ def train(
     (90, True, True)
     """
     _check(model, data, epochs, lr, precision, clip, accumulate)
+    give_back()  # what reading and preparing have freed; from here on steps take what steps have freed
     where = torch.device(device or best_device())
     both = _Both(model, objective, plan, PRECISIONS[precision]).to(where)
     weights = [p for p in both.parameters() if p.requires_grad]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +135,20 @@ def record(pictures: Iterable[UInt8[ndarray, "h w 3"]], path: str | Path, fps: f
 
     Raises
     ------
-    ValueError : when the path ends in neither .gif nor .mp4, before the first picture is drawn.
+    ValueError : when the path ends in neither .gif nor .mp4, before the first picture is drawn; or there is none.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     record((np.full((8, 8, 3), i, np.uint8) for i in (0, 255)), f"{folder}/a.gif").stat().st_size > 0
     True
     """
-    path = Path(path)
+    path, each = Path(path).expanduser(), iter(pictures)
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"a film is stored as .gif or .mp4, not {path.name!r}")
+    if (first := next(each, None)) is None:
+        raise ValueError(f"a film needs a picture at least, and there is none for {path.name!r}")
     with whole(path) as new:
-        (_gif if path.suffix == ".gif" else _mp4)(pictures, new, fps)
+        (_gif if path.suffix == ".gif" else _mp4)(chain([first], each), new, fps)
     return path
 
 

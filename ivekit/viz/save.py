@@ -35,7 +35,7 @@ def save(figure: Any, path: str | Path, width: float | int | None = None) -> Pat
     ...     path.name, path.read_bytes()[:4]
     ('line.pdf', b'%PDF')
     """
-    path, figure = Path(path), figure if isinstance(figure, Figure) else figure.figure
+    path, figure = Path(path).expanduser(), figure if isinstance(figure, Figure) else figure.figure
     if path.suffix not in KINDS:
         raise ValueError(f"a figure is stored as {', '.join(KINDS)}, not {path.name!r}")
     own = 25.4 * figure.get_figwidth()
