@@ -68,7 +68,7 @@ def test_the_sections_of_one_file_are_told_apart(examples, tmp_path):
     views = io.read_imzml(path, MZ, ppm=500, spacing=20)
     assert views["section"][0].tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert views["coords"][0, ::3].tolist() == [[0, 100, 100], [20, 100, 100], [40, 100, 100]]
-    with pytest.raises(ValueError, match="3 sections lie at a distance that no imzML file says: pass spacing"):
+    with pytest.raises(ValueError, match=".imzML: 3 sections lie at a distance that no imzML file says: pass spacing"):
         io.read_imzml(path, MZ, ppm=500)
 
 

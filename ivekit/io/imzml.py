@@ -52,7 +52,8 @@ def read_imzml(
     layers = np.concatenate([np.column_stack([np.full(len(one.at), i), one.at]) for i, one in enumerate(each)])
     section = np.unique(layers[:, [0, 3]], axis=0, return_inverse=True)[1].ravel()  # a file, and its z
     if section.any() and spacing is None:
-        raise ValueError(f"{section.max() + 1} sections lie at a distance that no imzML file says: pass spacing")
+        said = f"{section.max() + 1} sections lie at a distance that no imzML file says: pass spacing"
+        raise ValueError(f"{', '.join(map(str, paths))}: {said}")
     size, unit = (each[0].size, each[0].unit) if pixel is None else ((pixel, pixel), "")
     xyz = np.column_stack([section * (spacing or 0.0), layers[:, 1] * size[0], layers[:, 2] * size[1]])
     names = [f"m/z {value:.4f}" for value in np.asarray(mz, float)]
