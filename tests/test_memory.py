@@ -35,7 +35,7 @@ def pages(ours: str, **environment: str) -> int:
 
 @GLIBC
 def test_memory_that_a_step_frees_is_there_for_the_next():
-    assert pages("import ivekit") < 1000  # of 200,000 where every block is the system's
+    assert pages("import ivekit") < 5000  # of 200,000 where every block is the system's; the heap may grow by some
 
 
 @GLIBC
