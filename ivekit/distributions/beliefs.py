@@ -103,8 +103,8 @@ def standard_normal_like(q: Distribution) -> Normal:
 
 
 def product(
-    means: Float[Tensor, "m *b k"], log_variances: Float[Tensor, "m *b k"], present: Bool[Tensor, "m *b"]
-) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k"]]:
+    means: Float[Tensor, "m b k"], log_variances: Float[Tensor, "m b k"], present: Bool[Tensor, "m b"]
+) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"]]:
     """The mean and log variance of the product of normal experts, of which only those present speak, and the prior.
 
     The standard normal prior is always one of the experts, so that with nobody present the product is the prior
